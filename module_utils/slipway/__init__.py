@@ -1,0 +1,1 @@
+"""What the modules share: pure functions, tested without a host."""
