@@ -21,7 +21,7 @@ options:
     default: held
     type: str
   token:
-    description: Names this run; the run that took the lock gives it back.
+    description: Names this run; the run that took the lock gives it back. The action plugin fills it in, and the next three.
     type: str
     no_log: false
   owner:
@@ -72,12 +72,14 @@ taken_over_from:
   type: dict
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway import release as core
 from ansible.module_utils.slipway.lock import Held, Lock
 
 
-def describe(holder: dict, age: float, phase: str) -> str:
+def describe(holder: dict[str, Any], age: float, phase: str) -> str:
     """Say who holds the lock, for the person who is kept waiting."""
     return (
         f"{holder.get('owner', 'somebody')} on {holder.get('controller', 'an unknown machine')}"
@@ -107,12 +109,12 @@ def main() -> None:
     lock = Lock(releases.root / "lock.json", arguments["ttl"])
     found = lock.holder()
     phase = (core.unfinished(releases.all()) or {}).get("phase", "preflight")
-    result: dict = {"changed": False, "holder": found[0] if found else None, "path": str(lock.path)}
+    result: dict[str, Any] = {"changed": False, "holder": found[0] if found else None, "path": str(lock.path)}
     if arguments["state"] == "free":
         module.exit_json(**{**result, "changed": not module.check_mode and lock.release(arguments["token"])})
     if arguments["state"] == "read" or module.check_mode:
         if found and found[1] <= arguments["ttl"] and arguments["state"] == "held":
-            module.warn(f"A deploy would stop here: the lock is held by {describe(*found, phase)}.")
+            module.warn(f"A deploy would stop here: the lock is held by {describe(found[0], found[1], phase)}.")
         module.exit_json(**result)
     me = {key: arguments[key] for key in ("token", "owner", "controller", "command")}
     try:

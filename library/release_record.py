@@ -89,6 +89,14 @@ unfinished:
   description: The newest record without a verdict, null where there is none.
   returned: always
   type: dict
+edge:
+  description: The colour the edge points at, as far as this host has an edge.
+  returned: always
+  type: str
+settlement:
+  description: How the unfinished release is to be settled (C(abandon), C(switch_back), C(complete)), null where there is none.
+  returned: always
+  type: str
 target:
   description: The record of the release a rollback would go to, null where there is none.
   returned: always
@@ -99,18 +107,22 @@ removed:
   type: list
 """
 
+import json
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway import release as core
+from ansible.module_utils.slipway.edge import pointed_at
 from ansible.module_utils.slipway.lock import Lock
 
 
-def apply(releases: core.Releases, arguments: dict) -> list:
+def apply(releases: core.Releases, arguments: dict[str, Any]) -> list[Any]:
     """Return the records that have to be written."""
     state, identifier = arguments["state"], arguments["release"]
     if state == "begun":
         return [{"started_at": core.now(), "phase": "preflight", **arguments["data"], "id": identifier}]
     if state == "synced":
-        return arguments["records"]
+        return list(arguments["records"])
     record = releases.read(identifier)
     if state == "phase":
         if arguments["token"] and not Lock(releases.root / "lock.json", 0).mine(arguments["token"]):
@@ -120,7 +132,15 @@ def apply(releases: core.Releases, arguments: dict) -> list:
             )
         return [core.merge(record, {"phase": arguments["phase"] or record["phase"], **arguments["data"]})]
     records = [{**other} if other["id"] != identifier else core.merge(record, arguments["data"]) for other in releases.all()]
-    return core.closed(records, identifier, arguments["verdict"], arguments["reason"], core.now())
+    moment = core.now()
+    return list(core.closed(records, identifier, arguments["verdict"], arguments["reason"], moment))
+
+
+def watch_verdict(releases: core.Releases, identifier: str) -> str | None:
+    """Return what the watch of a release has come to, None where it is not done."""
+    path = releases.directory(identifier) / "watch.json"
+    verdict: str | None = json.loads(path.read_text()).get("verdict") if path.exists() else None
+    return verdict
 
 
 def main() -> None:
@@ -147,7 +167,7 @@ def main() -> None:
     )
     arguments = module.params
     releases = core.Releases(arguments["root"])
-    result: dict = {"changed": False}
+    result: dict[str, Any] = {"changed": False}
     try:
         if arguments["state"] == "pruned":
             result["removed"] = [] if module.check_mode else releases.prune(arguments["keep"])
@@ -156,10 +176,14 @@ def main() -> None:
             for record in apply(releases, arguments):
                 result["changed"] |= not module.check_mode and releases.write(record)
         records = releases.all()
+        pending = core.unfinished(records)
+        colour = pointed_at(releases.root / "edge")
         result.update(
             records=records,
             live=core.live(records),
-            unfinished=core.unfinished(records),
+            unfinished=pending,
+            edge=colour,
+            settlement=core.settlement(pending, colour, watch_verdict(releases, pending["id"])) if pending else None,
             target=core.rollback_target(records, arguments["rollback_to"]),
         )
     except core.ReleaseError as error:

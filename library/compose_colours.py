@@ -1,0 +1,234 @@
+#!/usr/bin/python
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_colours
+short_description: Which colours of a system run on this host, and which of them works
+description:
+  - A system has two sets of stateless containers, blue and green, each a Compose project of its own. This module brings a
+    host to the state that is asked for, in an order that is safe to interrupt.
+  - Workers of a colour that is not O(workers) are brought to an end before those of O(workers) start, so that two
+    generations never work at once.
+  - Colours that are not mentioned are left alone.
+options:
+  name:
+    description: Name of the system; the projects are C(<name>-blue) and C(<name>-green).
+    type: str
+    required: true
+  running:
+    description: Colours whose web services must run and be ready.
+    type: list
+    elements: str
+    default: []
+  stopped:
+    description: Colours whose containers must be stopped, and are kept.
+    type: list
+    elements: str
+    default: []
+  absent:
+    description: Colours whose containers must not exist.
+    type: list
+    elements: str
+    default: []
+  workers:
+    description: The colour whose workers run. V(none) stops all; not given leaves them alone.
+    choices: [blue, green, none]
+    type: str
+  colours:
+    description: What a colour is made from, by colour. Needed for each colour in O(running) or O(workers).
+    type: dict
+    default: {}
+    suboptions:
+      directory:
+        description: Directory of the release's files.
+        type: path
+      files:
+        description: Compose files in it.
+        type: list
+      env_file:
+        description: Environment file in it.
+        type: str
+      web:
+        description: Services that are run in both colours during a switch.
+        type: list
+      worker:
+        description: Services that run in one colour only. Those of this host.
+        type: list
+      networks:
+        description: Docker networks that are made beforehand.
+        type: list
+      volumes:
+        description: Docker volumes that are made beforehand.
+        type: list
+  timeout:
+    description: Seconds until every container must be ready.
+    type: int
+    default: 120
+  settled:
+    description: Seconds a container without a health check must have been up.
+    type: float
+    default: 2
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
+"""
+
+EXAMPLES = r"""
+- name: Start green beside blue, which goes on working
+  compose_colours:
+    name: reviews
+    running: [green]
+    colours:
+      green:
+        directory: /var/lib/slipway/reviews/releases/20261121T210000Z-1a2b3c4
+        files: [compose.yaml, slipway.yaml]
+        env_file: .env
+        web: [web]
+        worker: [worker]
+
+- name: Green works, blue is kept for a rollback
+  compose_colours:
+    name: reviews
+    stopped: [blue]
+    workers: green
+    colours: "{{ colours }}"
+"""
+
+RETURN = r"""
+containers:
+  description: The containers by colour.
+  returned: always
+  type: dict
+logs:
+  description: Last lines of each container that did not become ready, by name.
+  returned: on failure
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway.edge import COLOURS
+from ansible.module_utils.slipway.project import Project, ProjectError, changed, public
+
+
+class Colours:
+    """The colours of a system on this host."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.arguments = module.params
+        self.made_from: dict[str, dict[str, Any]] = self.arguments["colours"]
+        self.projects = {}
+        for colour in COLOURS:
+            made = self.made_from.get(colour, {})
+            self.projects[colour] = Project(
+                module.run_command,
+                f"{self.arguments['name']}-{colour}",
+                made.get("directory"),
+                made.get("files", ["compose.yaml"]),
+                made.get("env_file"),
+            )
+
+    def containers(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the containers by colour."""
+        return {colour: project.containers() for colour, project in self.projects.items()}
+
+    def wanted(self, colour: str) -> list[str]:
+        """Return the services of a colour that are to run."""
+        services: list[str] = []
+        if colour in self.arguments["running"]:
+            services += self.made_from[colour].get("web", [])
+        if colour == self.arguments["workers"]:
+            services += self.made_from[colour].get("worker", [])
+        return services
+
+    def apply(self) -> None:
+        """Bring the host to the wanted state; ProjectError where a container can't."""
+        workers = self.arguments["workers"]
+        for colour in self.arguments["running"]:
+            self.up(colour, self.made_from[colour].get("web", []))
+        if workers is not None:
+            for colour in COLOURS:
+                # What is not a web service of either release is a worker.
+                web = {name for made in self.made_from.values() for name in made.get("web", [])}
+                idle = {found["service"] for found in self.projects[colour].containers()} - web
+                if colour != workers and idle:
+                    self.projects[colour].stop(idle)
+            if workers != "none":
+                self.up(workers, self.made_from[workers].get("worker", []))
+        for colour in self.arguments["stopped"]:
+            self.projects[colour].stop()
+        for colour in self.arguments["absent"]:
+            self.projects[colour].remove()
+
+    def up(self, colour: str, services: list[str]) -> None:
+        """Run services of a colour."""
+        if not services:
+            return
+        project, made = self.projects[colour], self.made_from[colour]
+        project.ensure("network", made.get("networks", []))
+        project.ensure("volume", made.get("volumes", []))
+        project.up(services, recreate=True, timeout=self.arguments["timeout"], settled=self.arguments["settled"])
+
+    def pending(self, before: dict[str, list[dict[str, Any]]]) -> list[str]:
+        """Say what `apply` would change."""
+        words = []
+        for colour in COLOURS:
+            running = {found["service"] for found in before[colour] if found["status"] == "running"}
+            words += [f"{colour}: start {name}" for name in self.wanted(colour) if name not in running]
+            if colour in self.arguments["stopped"] and running:
+                words.append(f"{colour}: stop {', '.join(sorted(running))}")
+            if colour in self.arguments["absent"] and before[colour]:
+                words.append(f"{colour}: remove {len(before[colour])} containers")
+        return words
+
+
+def state(containers: dict[str, list[dict[str, Any]]]) -> str:
+    """Return the containers as text for a diff."""
+    return "".join(f"{found['name']}: {found['status']} {found['release']}\n" for all_ in containers.values() for found in all_)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "running": {"type": "list", "elements": "str", "default": []},
+            "stopped": {"type": "list", "elements": "str", "default": []},
+            "absent": {"type": "list", "elements": "str", "default": []},
+            "workers": {"type": "str", "choices": [*COLOURS, "none"]},
+            "colours": {"type": "dict", "default": {}},
+            "timeout": {"type": "int", "default": 120},
+            "settled": {"type": "float", "default": 2},
+        },
+        supports_check_mode=True,
+    )
+    colours = Colours(module)
+    named = [*module.params["running"], *([module.params["workers"]] if module.params["workers"] in COLOURS else [])]
+    unknown = [colour for colour in named if colour not in colours.made_from]
+    if unknown:
+        module.fail_json(msg=f"`colours` does not say what {', '.join(unknown)} is made from.")
+    try:
+        before = colours.containers()
+        if module.check_mode:
+            todo = colours.pending(before)
+            module.exit_json(
+                changed=bool(todo),
+                diff={"before": state(before), "after": state(before) + "".join(f"{line}\n" for line in todo)},
+                containers={colour: public(found) for colour, found in before.items()},
+            )
+        colours.apply()
+        after = colours.containers()
+    except ProjectError as error:
+        module.fail_json(msg=str(error), logs=error.logs)
+    module.exit_json(
+        changed=any(changed(before[colour], after[colour]) for colour in COLOURS)
+        or any(before[colour] and not after[colour] for colour in COLOURS),
+        diff={"before": state(before), "after": state(after)},
+        containers={colour: public(found) for colour, found in after.items()},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+#!/usr/bin/python
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: edge_site
+short_description: Give nginx a configuration it accepts, or leave the one it has
+description:
+  - Writes configuration files for nginx, has C(nginx -t) judge the whole, and reloads nginx where something changed.
+    Where nginx refuses them, the files are put back as they were and the module fails with what nginx said.
+options:
+  files:
+    description: Content by path.
+    type: dict
+    required: true
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
+"""
+
+EXAMPLES = r"""
+- name: Serve the system
+  edge_site:
+    files:
+      /etc/nginx/conf.d/reviews.conf: "{{ lookup('ansible.builtin.template', 'site.conf.j2') }}"
+"""
+
+RETURN = r"""
+written:
+  description: Paths of the files that changed.
+  returned: always
+  type: list
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway.release import write_atomically
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"files": {"type": "dict", "required": True}},
+        supports_check_mode=True,
+    )
+    wanted: dict[Path, str] = {Path(path): text for path, text in module.params["files"].items()}
+    before = {path: path.read_text() if path.exists() else None for path in wanted}
+    written = [path for path in wanted if before[path] != wanted[path]]
+    result: dict[str, Any] = {
+        "changed": bool(written),
+        "written": [str(path) for path in written],
+        "diff": [
+            {"before_header": str(path), "after_header": str(path), "before": before[path] or "", "after": wanted[path]}
+            for path in written
+        ],
+    }
+    if module.check_mode or not written:
+        module.exit_json(**result)
+    for path in written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, wanted[path], 0o644)
+    code, output, error = module.run_command(["nginx", "-t", "-q"])
+    if code:
+        for path in written:
+            if before[path] is None:
+                path.unlink()
+            else:
+                write_atomically(path, before[path] or "", 0o644)
+        module.fail_json(msg=f"nginx refuses the configuration, so it was left as it was:\n{(output + error).strip()}", rc=code)
+    # `reload` of a stopped nginx fails; on a new host it is started here.
+    code, output, error = module.run_command(["systemctl", "reload-or-restart", "nginx"])
+    if code:
+        module.fail_json(msg=f"nginx did not take its new configuration: {error.strip()}\nLook at it: journalctl -u nginx -n 20", rc=code)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

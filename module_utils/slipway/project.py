@@ -1,0 +1,143 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Acts on the services of a Compose project on this host, through the docker command line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import containers as core
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+
+
+class ProjectError(Exception):
+    """What docker refused, or which container did not become ready and why; `logs` has their last lines by name."""
+
+    def __init__(self, message: str, logs: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.logs = logs or {}
+
+
+@dataclass
+class Project:
+    """A Compose project: its name, and where its files lie (`directory`; None where it is only stopped or removed)."""
+
+    run: Run
+    name: str
+    directory: str | None = None
+    files: list[str] = field(default_factory=lambda: ["compose.yaml"])
+    env_file: str | None = None
+
+    def docker(self, *arguments: str) -> str:
+        """Run docker and return what it prints; ProjectError where it fails."""
+        code, output, error = self.run(["docker", *arguments])
+        if code:
+            last = "\n".join(error.strip().splitlines()[-15:])
+            raise ProjectError(f"`docker {' '.join(arguments)}` failed:\n{last}")
+        return output
+
+    def compose(self, *arguments: str) -> str:
+        """Run docker compose with the project's files."""
+        command = ["compose", "--project-name", self.name, "--project-directory", str(self.directory)]
+        if self.env_file:
+            command += ["--env-file", f"{self.directory}/{self.env_file}"]
+        for name in self.files:
+            command += ["--file", f"{self.directory}/{name}"]
+        return self.docker(*command, *arguments)
+
+    def containers(self, services: Iterable[str] = ()) -> list[core.Container]:
+        """Return the project's containers, of all services or the named ones."""
+        listed = self.docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={self.name}").split()
+        if not listed:
+            return []
+        # One may be removed between the two calls; what is left is what counts.
+        _code, output, _error = self.run(["docker", "inspect", *listed])
+        wanted = set(services)
+        return [found for found in core.parse_inspect(output) if not wanted or found["service"] in wanted]
+
+    def drifted(self) -> list[str]:
+        """Return the services whose containers were made from another configuration than the files ask for."""
+        hashes = dict(line.split() for line in self.compose("config", "--hash", "*").splitlines() if line)
+        made = {found["service"]: found["config_hash"] for found in self.containers()}
+        return sorted(name for name, known in made.items() if name in hashes and known != hashes[name])
+
+    def ensure(self, kind: str, names: Iterable[str]) -> None:
+        """Make the named networks or volumes (`kind`) that do not exist."""
+        wanted = list(names)
+        if not wanted:
+            return
+        existing = set(self.docker(kind, "ls", "--format", "{{.Name}}").split())
+        for name in wanted:
+            if name not in existing:
+                self.docker(kind, "create", name)
+
+    def up(self, services: list[str], *, recreate: bool, timeout: float, settled: float) -> None:
+        """Create and start what is missing or (with `recreate`) changed, and return when every container is ready.
+
+        Raises ProjectError as soon as one can't become ready, or after `timeout` seconds. A container without a health
+        check is ready when it has been up for `settled` seconds.
+        """
+        keep = [] if recreate else ["--no-recreate"]
+        before = _running(self.containers(services))
+        self.compose("up", "--detach", "--no-deps", "--no-build", "--pull", "never", *keep, *services)
+        started = time.monotonic()
+        while True:
+            containers = self.containers(services)
+            uptime = time.monotonic() - started
+            # One that ran before has proved itself.
+            states = {
+                found["name"]: core.readiness(found, settled if _running([found]) <= before else uptime, settled)
+                for found in containers
+            }
+            failed = [found for found in containers if states[found["name"]] == "failed"]
+            waiting = [found for found in containers if states[found["name"]] == "waiting"]
+            if containers and not failed and not waiting:
+                return
+            if failed or uptime > timeout:
+                raise self.unready(failed or waiting, services, uptime)
+            time.sleep(0.2)
+
+    def unready(self, unready: list[core.Container], services: list[str], seconds: float) -> ProjectError:
+        """Return the error that says what is wrong with containers, with the last lines of their logs."""
+        logs = {}
+        lines = []
+        for found in unready:
+            _code, output, error = self.run(["docker", "logs", "--tail", "20", found["name"]])
+            logs[found["name"]] = (output + error).strip()
+            lines.append(f"{found['name']} {core.complaint(found)} (after {seconds:.0f} s). Its last lines:")
+            lines += [f"    {line}" for line in logs[found["name"]].splitlines()] or ["    (it printed nothing)"]
+        nothing = f"Project {self.name} has no containers of {', '.join(services)} after `up`."
+        return ProjectError("\n".join(lines) or nothing, logs)
+
+    def stop(self, services: Iterable[str] = ()) -> bool:
+        """Stop containers, each with the grace its Compose file gives it; True where one was running."""
+        names = [found["name"] for found in self.containers(services) if found["status"] in ("running", "restarting", "paused")]
+        if names:
+            self.docker("stop", *names)
+        return bool(names)
+
+    def remove(self, services: Iterable[str] = ()) -> bool:
+        """Stop and remove containers; True where there were any. Volumes and shared networks are never touched."""
+        self.stop(services)
+        names = [found["name"] for found in self.containers(services)]
+        if names:
+            self.docker("rm", "--force", *names)
+        return bool(names)
+
+
+def _running(containers: list[core.Container]) -> set[tuple[str, str]]:
+    return {(found["id"], found["started_at"]) for found in containers if found["status"] == "running"}
+
+
+def changed(before: list[core.Container], after: list[core.Container]) -> bool:
+    """Say whether a running container was made, started, stopped or replaced between two looks."""
+    return _running(before) != _running(after)
+
+
+def public(containers: list[core.Container]) -> list[dict[str, Any]]:
+    """Return containers as a module reports them."""
+    return [{key: value for key, value in found.items() if key != "health_output"} for found in containers]
