@@ -37,31 +37,11 @@ options:
     choices: [blue, green, none]
     type: str
   colours:
-    description: What a colour is made from, by colour. Needed for each colour in O(running) or O(workers).
+    description:
+      - Directory of the files a colour runs from, by colour, as M(release_bundle) writes them. Needed for each colour in
+        O(running) or O(workers).
     type: dict
     default: {}
-    suboptions:
-      directory:
-        description: Directory of the release's files.
-        type: path
-      files:
-        description: Compose files in it.
-        type: list
-      env_file:
-        description: Environment file in it.
-        type: str
-      web:
-        description: Services that are run in both colours during a switch.
-        type: list
-      worker:
-        description: Services that run in one colour only. Those of this host.
-        type: list
-      networks:
-        description: Docker networks that are made beforehand.
-        type: list
-      volumes:
-        description: Docker volumes that are made beforehand.
-        type: list
   timeout:
     description: Seconds until every container must be ready.
     type: int
@@ -81,19 +61,15 @@ EXAMPLES = r"""
     name: reviews
     running: [green]
     colours:
-      green:
-        directory: /var/lib/slipway/reviews/releases/20261121T210000Z-1a2b3c4
-        files: [compose.yaml, slipway.yaml]
-        env_file: .env
-        web: [web]
-        worker: [worker]
+      green: /var/lib/slipway/reviews/releases/20261121T210000Z-1a2b3c4
 
 - name: Green works, blue is kept for a rollback
   compose_colours:
     name: reviews
     stopped: [blue]
     workers: green
-    colours: "{{ colours }}"
+    colours:
+      green: /var/lib/slipway/reviews/releases/20261121T210000Z-1a2b3c4
 """
 
 RETURN = r"""
@@ -107,6 +83,7 @@ logs:
   type: dict
 """
 
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -119,45 +96,48 @@ class Colours:
 
     def __init__(self, module: AnsibleModule) -> None:
         self.arguments = module.params
-        self.made_from: dict[str, dict[str, Any]] = self.arguments["colours"]
         self.projects = {}
         for colour in COLOURS:
-            made = self.made_from.get(colour, {})
-            self.projects[colour] = Project(
-                module.run_command,
-                f"{self.arguments['name']}-{colour}",
-                made.get("directory"),
-                made.get("files", ["compose.yaml"]),
-                made.get("env_file"),
+            name, root = f"{self.arguments['name']}-{colour}", self.arguments["colours"].get(colour)
+            described = (root, "colour.json", f"slipway-{colour}.yaml")
+            # A colour that is only stopped or removed needs no files.
+            needed = colour in self.arguments["running"] or colour == self.arguments["workers"]
+            known = root and (needed or Path(root, "colour.json").exists())
+            self.projects[colour] = (
+                Project.of(module.run_command, name, *described) if known else Project(module.run_command, name)
             )
 
     def containers(self) -> dict[str, list[dict[str, Any]]]:
         """Return the containers by colour."""
         return {colour: project.containers() for colour, project in self.projects.items()}
 
+    def services(self, colour: str, kind: str) -> list[str]:
+        """Return the services of a colour on this host that are of a kind (web or worker)."""
+        return list(self.projects[colour].spec.get(kind, []))
+
     def wanted(self, colour: str) -> list[str]:
         """Return the services of a colour that are to run."""
         services: list[str] = []
         if colour in self.arguments["running"]:
-            services += self.made_from[colour].get("web", [])
+            services += self.services(colour, "web")
         if colour == self.arguments["workers"]:
-            services += self.made_from[colour].get("worker", [])
+            services += self.services(colour, "worker")
         return services
 
     def apply(self) -> None:
         """Bring the host to the wanted state; ProjectError where a container can't."""
         workers = self.arguments["workers"]
         for colour in self.arguments["running"]:
-            self.up(colour, self.made_from[colour].get("web", []))
+            self.up(colour, self.services(colour, "web"))
         if workers is not None:
             for colour in COLOURS:
                 # What is not a web service of either release is a worker.
-                web = {name for made in self.made_from.values() for name in made.get("web", [])}
+                web = {name for one in COLOURS for name in self.services(one, "web")}
                 idle = {found["service"] for found in self.projects[colour].containers()} - web
                 if colour != workers and idle:
                     self.projects[colour].stop(idle)
             if workers != "none":
-                self.up(workers, self.made_from[workers].get("worker", []))
+                self.up(workers, self.services(workers, "worker"))
         for colour in self.arguments["stopped"]:
             self.projects[colour].stop()
         for colour in self.arguments["absent"]:
@@ -167,10 +147,8 @@ class Colours:
         """Run services of a colour."""
         if not services:
             return
-        project, made = self.projects[colour], self.made_from[colour]
-        project.ensure("network", made.get("networks", []))
-        project.ensure("volume", made.get("volumes", []))
-        project.up(services, recreate=True, timeout=self.arguments["timeout"], settled=self.arguments["settled"])
+        timeout, settled = self.arguments["timeout"], self.arguments["settled"]
+        self.projects[colour].up(services, recreate=True, timeout=timeout, settled=settled)
 
     def pending(self, before: dict[str, list[dict[str, Any]]]) -> list[str]:
         """Say what `apply` would change."""
@@ -204,12 +182,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    colours = Colours(module)
     named = [*module.params["running"], *([module.params["workers"]] if module.params["workers"] in COLOURS else [])]
-    unknown = [colour for colour in named if colour not in colours.made_from]
+    unknown = [colour for colour in named if colour not in module.params["colours"]]
     if unknown:
-        module.fail_json(msg=f"`colours` does not say what {', '.join(unknown)} is made from.")
+        module.fail_json(msg=f"`colours` does not say which files {', '.join(unknown)} runs from.")
     try:
+        colours = Colours(module)
         before = colours.containers()
         if module.check_mode:
             todo = colours.pending(before)

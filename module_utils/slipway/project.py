@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from . import containers as core
@@ -24,13 +26,28 @@ class ProjectError(Exception):
 
 @dataclass
 class Project:
-    """A Compose project: its name, and where its files lie (`directory`; None where it is only stopped or removed)."""
+    """A Compose project: its name, and where its files lie (`root`; None where it is only stopped or removed).
+
+    `spec` is what `root` has beside the Compose files: which of them count (`files`), the environment file, the
+    `directory` that their relative paths start from, and the networks and volumes that are made beforehand.
+    """
 
     run: Run
     name: str
-    directory: str | None = None
-    files: list[str] = field(default_factory=lambda: ["compose.yaml"])
-    env_file: str | None = None
+    root: Path | None = None
+    spec: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run, name: str, root: str, spec: str, second: str) -> Project:
+        """Return the project whose files are in `root`, described by its file `spec`; `second` is slipway's Compose file.
+
+        Raises ProjectError where they are not there.
+        """
+        path = Path(root) / spec
+        if not path.exists():
+            raise ProjectError(f"{path} is missing, so {name} can't be started: the release was not handed its files.")
+        described = json.loads(path.read_text())
+        return cls(run, name, Path(root), {**described, "files": [*described["files"], second]})
 
     def docker(self, *arguments: str) -> str:
         """Run docker and return what it prints; ProjectError where it fails."""
@@ -42,16 +59,17 @@ class Project:
 
     def compose(self, *arguments: str) -> str:
         """Run docker compose with the project's files."""
-        command = ["compose", "--project-name", self.name, "--project-directory", str(self.directory)]
-        if self.env_file:
-            command += ["--env-file", f"{self.directory}/{self.env_file}"]
-        for name in self.files:
-            command += ["--file", f"{self.directory}/{name}"]
+        root = self.root or Path()
+        command = ["compose", "--project-name", self.name, "--project-directory", str(root / self.spec["directory"])]
+        command += ["--env-file", str(root / self.spec["env_file"])]
+        for name in self.spec["files"]:
+            command += ["--file", str(root / name)]
         return self.docker(*command, *arguments)
 
     def containers(self, services: Iterable[str] = ()) -> list[core.Container]:
         """Return the project's containers, of all services or the named ones."""
-        listed = self.docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={self.name}").split()
+        mine = [f"label=com.docker.compose.project={self.name}", "label=com.docker.compose.oneoff=False"]
+        listed = self.docker("ps", "--all", "--quiet", *(word for one in mine for word in ("--filter", one))).split()
         if not listed:
             return []
         # One may be removed between the two calls; what is left is what counts.
@@ -65,15 +83,14 @@ class Project:
         made = {found["service"]: found["config_hash"] for found in self.containers()}
         return sorted(name for name, known in made.items() if name in hashes and known != hashes[name])
 
-    def ensure(self, kind: str, names: Iterable[str]) -> None:
-        """Make the named networks or volumes (`kind`) that do not exist."""
-        wanted = list(names)
-        if not wanted:
-            return
-        existing = set(self.docker(kind, "ls", "--format", "{{.Name}}").split())
-        for name in wanted:
-            if name not in existing:
-                self.docker(kind, "create", name)
+    def ensure(self) -> None:
+        """Make the networks and volumes that several projects share, where they are missing. None is ever removed."""
+        for kind in ("network", "volume"):
+            wanted = self.spec.get(f"{kind}s", [])
+            existing = set(self.docker(kind, "ls", "--format", "{{.Name}}").split()) if wanted else set()
+            for one in wanted:
+                if one["name"] not in existing:
+                    self.docker(kind, "create", *_options(one), one["name"])
 
     def up(self, services: list[str], *, recreate: bool, timeout: float, settled: float) -> None:
         """Create and start what is missing or (with `recreate`) changed, and return when every container is ready.
@@ -81,6 +98,7 @@ class Project:
         Raises ProjectError as soon as one can't become ready, or after `timeout` seconds. A container without a health
         check is ready when it has been up for `settled` seconds.
         """
+        self.ensure()
         keep = [] if recreate else ["--no-recreate"]
         before = _running(self.containers(services))
         self.compose("up", "--detach", "--no-deps", "--no-build", "--pull", "never", *keep, *services)
@@ -127,6 +145,20 @@ class Project:
         if names:
             self.docker("rm", "--force", *names)
         return bool(names)
+
+
+def _options(one: dict[str, Any]) -> list[str]:
+    """Return the options of `docker network|volume create` for what a Compose file says of a network or volume."""
+    options = ["--driver", one["driver"]] if one.get("driver") else []
+    options += [word for key, value in (one.get("driver_opts") or {}).items() for word in ("--opt", f"{key}={value}")]
+    options += [word for key, value in (one.get("labels") or {}).items() for word in ("--label", f"{key}={value}")]
+    for flag in ("internal", "attachable"):
+        options += [f"--{flag}"] if one.get(flag) else []
+    if one.get("enable_ipv6"):
+        options.append("--ipv6")
+    for pool in (one.get("ipam") or {}).get("config") or []:
+        options += [word for key in ("subnet", "gateway") if pool.get(key) for word in (f"--{key}", str(pool[key]))]
+    return options
 
 
 def _running(containers: list[core.Container]) -> set[tuple[str, str]]:
