@@ -1,0 +1,119 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Find secrets in declarations, and keep them out of everything that is shown."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+MASK = "********"
+
+_SECRET_KEY = re.compile(
+    r"(?:.*[_.-])?(?:pass|password|passwd|passphrase|secret|secrets|token|api[_-]?key|apikey|auth|authorization|"
+    r"proxy-authorization|cookie|set-cookie|credentials?|private[_-]?key)",
+    re.IGNORECASE,
+)
+_USERINFO = re.compile(r"://[^/@\s:]*:([^@\s/]+)@")
+_DSN_PASSWORD = re.compile(r"\bpassword\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S+))")
+# What is expected or saved is named by key too, but its operands are not secrets.
+_NOT_SECRET_BELOW = ("expect", "save")
+# Masking one or two characters would mask every text; no secret worth the name is that short.
+_SHORTEST = 3
+
+
+def secret_values(data: Any) -> set[str]:
+    """Every secret string inside a declaration: by the name of its key, or inside a URL or a DSN."""
+    return {value for value in _walk(data, False) if len(value) >= _SHORTEST}
+
+
+def _walk(data: Any, secret: bool) -> Iterator[str]:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            if key in _NOT_SECRET_BELOW and isinstance(value, (dict, list)):
+                continue
+            named = bool(_SECRET_KEY.fullmatch(str(key)))
+            # A mapping below a secret's name describes it (`token: {json: ...}`), it is not the secret.
+            yield from _walk(value, named and not isinstance(value, dict))
+    elif isinstance(data, (list, tuple)):
+        for value in data:
+            yield from _walk(value, secret and not isinstance(value, (dict, list)))
+    elif isinstance(data, str) or (secret and isinstance(data, (int, float)) and not isinstance(data, bool)):
+        text = str(data)
+        if secret and "{{" not in text:
+            yield text
+            yield from _parts(text)
+        for match in _USERINFO.finditer(text):
+            yield match.group(1)
+        for match in _DSN_PASSWORD.finditer(text):
+            yield match.group(1) or match.group(2)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The credential without its scheme: `Bearer x`, `Basic x`, and the password inside the latter."""
+    scheme, _blank, credential = text.partition(" ")
+    if credential and scheme.lower() in ("bearer", "basic", "token", "apikey"):
+        yield credential.strip()
+        if scheme.lower() == "basic":
+            try:
+                yield base64.b64decode(credential, validate=True).decode().partition(":")[2]
+            except (binascii.Error, UnicodeDecodeError):
+                return
+
+
+class Redactor:
+    """Masks known secrets in text and data; more may be added while a flow runs."""
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self.values: set[str] = set()
+        self._forms: list[str] = []
+        for value in values:
+            self.add(value)
+
+    def add(self, value: Any) -> None:
+        """Learn a secret in the forms it takes on the wire (JSON, URL, base64); containers by leaf."""
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, (list, tuple)):
+            for item in value:
+                self.add(item)
+            return
+        if value is None or isinstance(value, bool) or len(str(value)) < _SHORTEST:
+            return
+        text = str(value)
+        self.values.add(text)
+        forms = {
+            text,
+            quote(text, safe=""),
+            quote(text),
+            quote_plus(text),
+            json.dumps(text)[1:-1],
+            repr(text)[1:-1],
+            base64.b64encode(text.encode()).decode(),
+        }
+        # Longest first: a secret that contains another must not leave its other half behind.
+        self._forms = sorted(set(self._forms) | forms, key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """The text with every secret masked."""
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, MASK)
+        return text
+
+    def data(self, data: Any) -> Any:
+        """Deep copy of JSON data with every secret masked, in keys too."""
+        if isinstance(data, str):
+            return self.text(data)
+        if isinstance(data, dict):
+            return {self.text(str(key)): self.data(value) for key, value in data.items()}
+        if isinstance(data, (list, tuple)):
+            return [self.data(value) for value in data]
+        if data is not None and not isinstance(data, bool) and str(data) in self.values:
+            return MASK
+        return data

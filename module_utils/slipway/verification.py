@@ -1,0 +1,46 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the verification modules share: a module whose nested arguments may hold secrets."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from .predicates import SpecError
+from .redact import Redactor, secret_values
+from .selectors import MissingJmespath
+
+
+class SecretiveModule(AnsibleModule):  # type: ignore[misc]
+    """An AnsibleModule that finds the secrets inside its arguments by itself.
+
+    `no_log` on a list of checks would mask every name and URL in it, and not setting it would put passwords
+    into the result's `invocation` and the host's log. So nothing is logged on the host, and what
+    secret_values() finds is masked in whatever is returned, failures of argument parsing included.
+    """
+
+    def __init__(self, argument_spec: dict[str, Any]) -> None:
+        super().__init__(argument_spec=argument_spec, supports_check_mode=True, no_log=True)
+        self.redactor = Redactor(secret_values(self.params) | set(self.no_log_values))
+
+    def fail_json(self, msg: str, **results: Any) -> NoReturn:
+        """Fail; secrets are masked even when the arguments were never fully parsed."""
+        self.no_log_values.update(secret_values(self.params))
+        super().fail_json(msg=msg, **results)
+        raise AssertionError("fail_json returned")
+
+    def exit_json(self, **results: Any) -> NoReturn:
+        """Succeed, with secrets masked."""
+        self.no_log_values.update(secret_values(self.params))
+        super().exit_json(**results)
+        raise AssertionError("exit_json returned")
+
+    def fail_spec(self, error: SpecError) -> NoReturn:
+        """Fail because a declaration is wrong: every mistake on a line of its own."""
+        lines = "\n".join(f"- {problem}" for problem in error.problems)
+        message = f"{len(error.problems)} mistakes in the declaration, nothing was run:\n{lines}"
+        if isinstance(error, MissingJmespath):
+            message = f"{error}; {missing_required_lib('jmespath')}"
+        self.fail_json(msg=self.redactor.text(message))
