@@ -11,9 +11,19 @@ description:
     Where nginx refuses them, the files are put back as they were and the module fails with what nginx said.
 options:
   files:
-    description: Content by path.
-    type: dict
+    description: The files.
+    type: list
+    elements: dict
     required: true
+    suboptions:
+      path:
+        description: Where.
+        type: path
+        required: true
+      content:
+        description: What is in it.
+        type: str
+        required: true
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -23,7 +33,8 @@ EXAMPLES = r"""
 - name: Serve the system
   edge_site:
     files:
-      /etc/nginx/conf.d/reviews.conf: "{{ lookup('ansible.builtin.template', 'site.conf.j2') }}"
+      - path: /etc/nginx/conf.d/reviews.conf
+        content: "{{ lookup('ansible.builtin.template', 'site.conf.j2') }}"
 """
 
 RETURN = r"""
@@ -41,11 +52,12 @@ from ansible.module_utils.slipway.release import write_atomically
 
 
 def main() -> None:
+    one = {"path": {"type": "path", "required": True}, "content": {"type": "str", "required": True}}
     module = AnsibleModule(
-        argument_spec={"files": {"type": "dict", "required": True}},
+        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": one}},
         supports_check_mode=True,
     )
-    wanted: dict[Path, str] = {Path(path): text for path, text in module.params["files"].items()}
+    wanted: dict[Path, str] = {Path(file["path"]): file["content"] for file in module.params["files"]}
     before = {path: path.read_text() if path.exists() else None for path in wanted}
     written = [path for path in wanted if before[path] != wanted[path]]
     result: dict[str, Any] = {

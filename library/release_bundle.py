@@ -31,14 +31,6 @@ options:
     description: Where the source is on the controller (C(dir)) and its Compose files (C(compose)).
     type: dict
     required: true
-  groups:
-    description: Ansible's groups.
-    type: dict
-    required: true
-  addresses:
-    description: Private address by host.
-    type: dict
-    required: true
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full, details: Never the environment file.}
@@ -52,8 +44,6 @@ EXAMPLES = r"""
     release: "{{ plan.release }}"
     variables: "{{ declared }}"
     source: {dir: /tmp/source, compose: [compose.yaml]}
-    groups: "{{ groups }}"
-    addresses: "{{ addresses }}"
 """
 
 RETURN = r"""

@@ -11,9 +11,19 @@ description:
   - The contents never appear in a result; with C(--diff) only those of files that are not O(secret) are shown.
 options:
   directories:
-    description: Mode by path, such as C('0711').
-    type: dict
-    default: {}
+    description: Directories that must be there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where.
+        type: path
+        required: true
+      mode:
+        description: Permissions in octal, such as V('0711').
+        type: str
+        required: true
   directory:
     description: Where O(files) go.
     type: path
@@ -74,7 +84,12 @@ def write(path: Path, content: bytes, mode: int) -> None:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "directories": {"type": "dict", "default": {}},
+            "directories": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"path": {"type": "path", "required": True}, "mode": {"type": "str", "required": True}},
+            },
             "directory": {"type": "path"},
             "files": {"type": "dict", "default": {}, "no_log": True},
             "secret": {"type": "list", "elements": "str", "default": [], "no_log": False},
@@ -85,8 +100,8 @@ def main() -> None:
     arguments = module.params
     written: list[str] = []
     diff: list[dict[str, str]] = []
-    for name, mode in arguments["directories"].items():
-        directory, bits = Path(name), int(str(mode), 8)
+    for wanted in arguments["directories"]:
+        directory, bits = Path(wanted["path"]), int(wanted["mode"], 8)
         if directory.is_dir() and directory.stat().st_mode & 0o7777 == bits:
             continue
         written.append(str(directory))

@@ -38,12 +38,6 @@ options:
   source:
     description: Where the source is on the controller (C(dir)), its Compose files (C(compose)), C(version) and C(revision).
     type: dict
-  groups:
-    description: Ansible's groups.
-    type: dict
-  addresses:
-    description: Private address by host.
-    type: dict
   image_ids:
     description: Ids of images that are not built, by reference.
     type: dict

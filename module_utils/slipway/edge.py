@@ -44,6 +44,7 @@ def point(directory: str | Path, colour: str) -> bool:
     The one call that counts is atomic: making `green`, or removing it while `blue` is there.
     """
     flags = Path(directory)
+    flags.mkdir(parents=True, exist_ok=True)
     before = pointed_at(flags)
     if colour == "green":
         _make(flags / "green")

@@ -9,12 +9,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ansible.module_utils
 from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+# Ansible ships our module_utils to hosts, but does not put them where its own process finds them.
+_OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
+if _OURS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(_OURS)
+
 from ansible.module_utils.slipway import compose as compose_files
-from ansible.module_utils.slipway import environment, override
+from ansible.module_utils.slipway import declared, environment, override
 from ansible.module_utils.slipway.system import COLOURS, System
 from ansible.module_utils.slipway.yamlfile import dump
-from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
@@ -23,15 +30,14 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of release_files."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = self._task.args
-        variables, release, host, root = arguments["variables"], arguments["release"], arguments["host"], arguments["root"]
-        system = System.of(variables, arguments["groups"], arguments["addresses"])
-        source = Path(arguments["source"]["dir"])
-        compose = compose_files.load(source, arguments["source"]["compose"])
-        texts = environment.effective(variables.get("environment_values", {}), variables.get("environment_contract", {}))
-        shared, binary = _source_files(source, compose, system)
+        # Ansible's own kinds of text and number are of no use to YAML and JSON writers.
+        arguments = json.loads(json.dumps(self._task.args))
+        release, host, root = arguments["release"], arguments["host"], arguments["root"]
+        found = declared.read(arguments, task_vars or {})
+        system, compose = found.system, found.compose
+        shared, binary = _source_files(found.root, compose, system)
         env_file = str(Path(compose.directory) / system.environment_file)
-        shared[env_file] = environment.render(texts)
+        shared[env_file] = environment.render(found.texts)
         made_beforehand = override.resources(compose, system, host)
         spec: dict[str, Any] = {"files": compose.files, "env_file": env_file, "directory": compose.directory, **made_beforehand}
         files: dict[str, str] = {}

@@ -4,16 +4,24 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from pathlib import Path
 from typing import Any
 
+import ansible.module_utils
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.slipway import compose as compose_files
-from ansible.module_utils.slipway import environment, plan
-from ansible.module_utils.slipway.release import ReleaseError, live
-from ansible.module_utils.slipway.system import COLOURS, System
 from ansible.plugins.action import ActionBase
+
+# Ansible ships our module_utils to hosts, but does not put them where its own process finds them.
+_OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
+if _OURS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(_OURS)
+
+from ansible.module_utils.slipway import compose as compose_files
+from ansible.module_utils.slipway import declared, environment, plan
+from ansible.module_utils.slipway.release import ReleaseError, live
+from ansible.module_utils.slipway.system import COLOURS
 
 
 class ActionModule(ActionBase):
@@ -24,13 +32,14 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the plan as `release`."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = self._task.args
+        # Ansible's own kinds of text and number are of no use to YAML and JSON writers.
+        arguments = json.loads(json.dumps(self._task.args))
         records, edge = arguments["records"], arguments["edge"]
         try:
             if arguments.get("kind", "deploy") == "rollback":
                 planned = plan.rollback(records, edge, arguments.get("wanted") or None)
             else:
-                facts, inputs = self._release(arguments, records)
+                facts, inputs = self._release(arguments, records, task_vars or {})
                 planned = plan.deploy(records, edge, facts, inputs, bool(arguments.get("force", False)))
         except (ReleaseError, plan.NothingToGoBackTo) as error:
             raise AnsibleActionFail(str(error)) from error
@@ -47,14 +56,15 @@ class ActionModule(ActionBase):
         return result
 
     @staticmethod
-    def _release(arguments: dict[str, Any], records: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+    def _release(
+        arguments: dict[str, Any], records: list[dict[str, Any]], task_vars: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
         """Return what a deploy would be made of, and a digest of each part."""
         variables, source = arguments["variables"], arguments["source"]
-        system = System.of(variables, arguments["groups"], arguments["addresses"])
-        compose = compose_files.load(Path(source["dir"]), source["compose"])
+        found = declared.read(arguments, task_vars)
+        system, compose = found.system, found.compose
         builds = compose_files.build_plan(compose, system, source["revision"], variables.get("app_build_args"))
         references = compose_files.images(compose, system, builds)
-        texts = environment.effective(variables.get("environment_values", {}), variables.get("environment_contract", {}))
         before = live(records)
         key = (before or {}).get("environment_key") or secrets.token_hex(16)
         web = system.of_kind("web")
@@ -87,7 +97,7 @@ class ActionModule(ActionBase):
         inputs = {
             "revision": source["revision"],
             "images": plan.digest([references, arguments.get("image_ids", {})]),
-            "environment": environment.checksum(texts, bytes.fromhex(key)),
+            "environment": environment.checksum(found.texts, bytes.fromhex(key)),
             "compose": plan.digest([compose.data, variables.get("app_build_args")]),
             "services": plan.digest([facts["services"], facts["servers"], variables["app_services"]]),
             "edge": plan.digest([variables["app_domain"], facts["routes"], arguments["edge_settings"]]),
