@@ -20,6 +20,7 @@ from .declaration import (
     OWN_PREFIXES,
     ROLE_PREFIXES,
     SERVICE_KINDS,
+    Fault,
     looks_boolean,
     schema_faults,
 )
@@ -46,6 +47,8 @@ class Locator:
         """
         if path and path[0] in self.extra:
             return COMMAND_LINE, 0
+        if path and path[0] in ("hosts", "groups"):
+            return self._in_hosts(path)
         for length in range(len(path), 0, -1):
             for document in reversed(self.documents):
                 for prefix in ((), ("all", "vars")):
@@ -54,6 +57,15 @@ class Locator:
         concern = "environment" if str(path[0] if path else "").startswith("environment") else "app"
         known = [document.file for document in self.documents if Path(document.file).stem == concern]
         return (known[-1] if known else f"group_vars/all/{concern}.yml"), 0
+
+    def _in_hosts(self, path: Keys) -> tuple[str, int]:
+        """Return where a host stands in the inventory, else the file that lists the hosts."""
+        known = [document for document in self.documents if "_vars" not in document.file]
+        for document in known:
+            for keys, line in document.lines.items():
+                if keys[-2:] == path:
+                    return document.file, line
+        return (known[0].file if known else "hosts.yml"), 0
 
 
 def inventory_files(sources: Sequence[Path]) -> list[Path]:
@@ -102,9 +114,10 @@ class Declaration:
 
     variables: Mapping[str, Any]
     groups: Mapping[str, Sequence[str]]
-    addresses: Mapping[str, str | None]
+    addresses: Mapping[str, str] | None
     locator: Locator
     untemplated: Sequence[tuple[Keys, str]] = ()
+    duplicates: Sequence[Problem] = ()
     source: Path | None = None
 
 
@@ -119,27 +132,25 @@ class Result:
 
 
 def check(declaration: Declaration) -> Result:
-    """Return everything that is wrong with a declaration. Whatever can still be judged beside a mistake
-    is judged.
-    """
+    """Return everything that is wrong with a declaration; what a mistake leaves to be judged is judged."""
     variables, locator = declaration.variables, declaration.locator
     own = {name: value for name, value in variables.items() if name.startswith(OWN_PREFIXES)}
-    faults = [(path, "cannot be read: " + why, "") for path, why in declaration.untemplated]
-    broken = {path[0] for path, *_ in faults}
-    faults += [fault for fault in schema_faults(own) if not (len(fault[0]) == 1 and fault[0][0] in broken)]
+    unknown = {path for path, _ in declaration.untemplated}
+    faults = [(path, f"cannot be read: {why}", "") for path, why in declaration.untemplated]
+    faults += [fault for fault in schema_faults(own) if fault[0] not in unknown]
     faults += _texts_for_booleans(variables, locator)
     valid = _valid_parts(own, faults)
-    system = System.of(
-        valid, declaration.groups, {host: one or "" for host, one in declaration.addresses.items()}
-    )
+    system = System.of(valid, declaration.groups, declaration.addresses or {})
     faults += _rules(own, system)
     faults += _hosts(declaration, system)
-    problems = [_problem(locator, path, text, fix) for path, text, fix in faults]
-    problems += _environment(variables, locator, broken)
+    faults += [
+        fault for fault in _environment(variables) if ("environment_values", fault[0][1]) not in unknown
+    ]
+    problems = [*declaration.duplicates, *(_problem(locator, path, text, fix) for path, text, fix in faults)]
     result = Result(problems)
     if declaration.source and isinstance(valid.get("app_source"), dict):
         result.compose = load(declaration.source, valid["app_source"].get("compose") or ["compose.yaml"])
-        texts = _texts(variables)
+        texts = {**dict.fromkeys((str(path[-1]) for path in unknown), ""), **_texts(variables)}
         ignored = valid.get("app_services_ignored") or []
         problems += check_compose(result.compose, _all_named(system, own), texts, locator.find, ignored)
         said, note = compose_says(result.compose, system, texts)
@@ -155,10 +166,8 @@ def _problem(locator: Locator, path: Keys, text: str, fix: str) -> Problem:
     return Problem(*locator.find(path), ".".join(str(part) for part in path), text, fix)
 
 
-def _texts_for_booleans(variables: Mapping[str, Any], locator: Locator) -> Iterator[tuple[Keys, str, str]]:
-    """`-e x=false` gives the text 'false'. Variables of the schema are judged by it, those of the roles
-    here.
-    """
+def _texts_for_booleans(variables: Mapping[str, Any], locator: Locator) -> Iterator[Fault]:
+    """`-e x=false` gives the text 'false': the schema judges our own variables, this those of the roles."""
     for name in sorted(locator.extra):
         value = variables.get(name)
         if isinstance(value, str) and name.startswith(ROLE_PREFIXES) and looks_boolean(value):
@@ -167,7 +176,7 @@ def _texts_for_booleans(variables: Mapping[str, Any], locator: Locator) -> Itera
             yield (name,), f"is the text '{value}', not true or false", fix
 
 
-def _valid_parts(own: Mapping[str, Any], faults: Sequence[tuple[Keys, str, str]]) -> dict[str, Any]:
+def _valid_parts(own: Mapping[str, Any], faults: Sequence[Fault]) -> dict[str, Any]:
     """Return the variables without those parts that violate the schema, so that the rest can be judged."""
     bad_services = {path[1] for path, *_ in faults if path[0] == "app_services" and len(path) > 1}
     bad = {path[0] for path, *_ in faults if path[0] not in ("app_services", "environment_contract")}
@@ -193,7 +202,7 @@ def _all_named(system: System, own: Mapping[str, Any]) -> System:
     return System(system.name, system.port_base, known, environment_file=system.environment_file)
 
 
-def _rules(own: Mapping[str, Any], system: System) -> Iterator[tuple[Keys, str, str]]:
+def _rules(own: Mapping[str, Any], system: System) -> Iterator[Fault]:
     """Yield what no schema can say: what belongs together, and what excludes each other."""
     source = own.get("app_source")
     if isinstance(source, dict):
@@ -250,7 +259,7 @@ def _rules(own: Mapping[str, Any], system: System) -> Iterator[tuple[Keys, str, 
                 yield (*path, key), "has no effect: the application's Compose file decides this", "remove it"
 
 
-def _hosts(declaration: Declaration, system: System) -> Iterator[tuple[Keys, str, str]]:
+def _hosts(declaration: Declaration, system: System) -> Iterator[Fault]:
     groups, addresses = declaration.groups, declaration.addresses
     needs = {
         "edge": ("web", system.of_kind("web")),
@@ -261,24 +270,23 @@ def _hosts(declaration: Declaration, system: System) -> Iterator[tuple[Keys, str
         if services and not groups.get(group):
             problem = f"no host is in group {group}, which {what} services need"
             yield ("groups", group), problem, f"list hosts under {group}: in hosts.yml"
-    for host in sorted({host for group in needs for host in groups.get(group, [])}):
-        address = addresses.get(host)
-        if not address:
-            yield (
-                ("app_address",),
-                f"host {host} has no address",
-                "set ansible_host (or app_address) in hosts.yml",
-            )
-        elif not _is_address(address) and (host in system.app_hosts or host in system.data_hosts):
-            problem = f"host {host}: '{address}' is a name, and ports are published on an address"
-            yield ("app_address",), problem, f"set app_address of {host} to its private IP address"
-        elif (
-            _is_address(address) and ipaddress.ip_address(address).is_loopback and len(_all_hosts(groups)) > 1
-        ):
-            problem = f"host {host}: {address} cannot be reached from the other hosts"
-            yield ("app_address",), problem, f"set app_address of {host} to its private IP address"
+    here = {host for group in needs for host in groups.get(group, [])}
+    binding = {
+        *system.app_hosts,
+        *system.data_hosts,
+        *(one.host for one in system.of_kind("stateful") if one.host),
+    }
+    for host in sorted(here & binding):
+        address = (addresses or {}).get(host, host)
+        fix = f"set ansible_host or app_address of {host} to its private IP address"
+        if addresses is None:
+            continue
+        if not _is_address(address):
+            yield ("hosts", host), f"'{address}' is no IP address, and ports are published on one", fix
+        elif len(here) > 1 and ipaddress.ip_address(address).is_loopback:
+            yield ("hosts", host), f"{address} cannot be reached from the other hosts", fix
     for service in system.of_kind("stateful"):
-        if service.host and service.host not in addresses:
+        if addresses is not None and service.host and service.host not in addresses:
             fix = suggestion(service.host, addresses, "name a host of the inventory")
             yield (
                 ("app_services", service.name, "host"),
@@ -288,11 +296,7 @@ def _hosts(declaration: Declaration, system: System) -> Iterator[tuple[Keys, str
     yield from _ports(system)
 
 
-def _all_hosts(groups: Mapping[str, Sequence[str]]) -> set[str]:
-    return {host for group in ("edge", "app", "data") for host in groups.get(group, [])}
-
-
-def _ports(system: System) -> Iterator[tuple[Keys, str, str]]:
+def _ports(system: System) -> Iterator[Fault]:
     """Yield ports of a host that two services would own."""
     slots = [
         (first, last, f"{service.name} ({colour})")
@@ -344,15 +348,11 @@ def _usable_contract(variables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: {"required": False} if name in faulty else rule for name, rule in contract.items()}
 
 
-def _environment(variables: Mapping[str, Any], locator: Locator, broken: set[Any]) -> Iterator[Problem]:
+def _environment(variables: Mapping[str, Any]) -> Iterator[Fault]:
     values = variables.get("environment_values")
-    if "environment_values" in broken:
-        return
-    for name, in_contract, text, fix in environment.validate(
-        values if isinstance(values, dict) else {}, _usable_contract(variables)
-    ):
-        variable = "environment_contract" if in_contract else "environment_values"
-        yield _problem(locator, (variable, name), text, fix)
+    known = values if isinstance(values, dict) else {}
+    for name, in_contract, text, fix in environment.validate(known, _usable_contract(variables)):
+        yield ("environment_contract" if in_contract else "environment_values", name), text, fix
 
 
 def _texts(variables: Mapping[str, Any]) -> dict[str, str]:
