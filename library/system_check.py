@@ -11,12 +11,12 @@ module: system_check
 short_description: Check the declaration of a system, all mistakes at once
 description:
   - Reads the variables C(app_*) and C(environment_*) of the inventory, and the application's Compose files
-    where their source is given, and reports everything that is wrong with file, line and the edit that fixes it.
+    where their source is given, and reports all that is wrong with file, line and the edit that fixes it.
   - Runs on the controller alone, connects to no host and changes nothing.
   - Values of the environment are never shown, unless the contract says that they are no secret.
   - Names that begin with C(app_) or C(environment_) and are unknown are mistakes. Other variables are checked
-    by the roles they belong to; of those, only texts such as C(false) from the command line (C(-e x=false)) are
-    reported.
+    by the roles they belong to; of those, only texts such as C(false) from the command line, as by
+    C(-e x=false), are reported.
 options:
   source:
     description:
@@ -35,8 +35,8 @@ attributes:
     support: none
     description: Changes nothing.
 notes:
-  - C(docker compose config) on the controller is asked for what Compose itself refuses. Where it is not installed,
-    RV(notes) says so.
+  - C(docker compose config) on the controller is asked for what Compose itself refuses. Where it is not
+    installed, RV(notes) says so.
 author: slipway contributors
 """
 
@@ -94,8 +94,8 @@ def main() -> None:
     options = {"source": {"type": "path"}, "addresses": {"type": "bool", "default": True}}
     module = AnsibleModule(argument_spec=options, supports_check_mode=True)
     module.fail_json(
-        msg="system_check is an action plugin: set action_plugins = plugins/action in ansible.cfg, or run this "
-        "playbook from the directory of slipway"
+        msg="system_check is an action plugin: set action_plugins = plugins/action in ansible.cfg, or run "
+        "this playbook from the directory of slipway"
     )
 
 

@@ -26,8 +26,9 @@ _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/")
 
 @dataclass
 class Compose:
-    """The Compose files of an application. `services` and the like are merged over all files, extends
-    included.
+    """The Compose files of an application; not `complete` where one of them could not be read.
+
+    `services` and the like are merged over all files; `extends` and `include` are followed.
     """
 
     root: Path
@@ -35,6 +36,7 @@ class Compose:
     included: list[Document] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
+    complete: bool = True
 
     @property
     def files(self) -> list[str]:
@@ -100,29 +102,24 @@ def load(root: Path, files: Sequence[str]) -> Compose:
 
 def _read(compose: Compose, name: str) -> Document | None:
     name = posixpath.normpath(name)
+    document, fault = None, None
     try:
-        text = (compose.root / name).read_text(encoding="utf-8")
+        document = parse((compose.root / name).read_text(encoding="utf-8"), name)
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         fix = "correct app_source.compose, or the file"
-        compose.problems.append(
-            Problem(name, 0, "", f"cannot be read: {why} (looked in {compose.root})", fix)
-        )
-        return None
-    document = parse(text, name)
-    if document.error:
-        compose.problems.append(Problem(name, document.error_line, "", f"is not YAML: {document.error}"))
+        fault = Problem(name, 0, "", f"cannot be read: {why} (looked in {compose.root})", fix)
+    if document and document.error:
+        fault = Problem(name, document.error_line, "", f"is not YAML: {document.error}")
+    elif document and not isinstance(document.data, dict):
+        fault = Problem(name, 1, "", "is not a Compose file: expected a mapping", "write services:")
+    if fault or not document:
+        compose.problems += [fault] if fault else []
+        compose.complete = False
         return None
     for path, line in document.duplicates:
         key = ".".join(str(part) for part in path)
-        compose.problems.append(
-            Problem(name, line, key, "stands twice", "remove one; Compose refuses the file")
-        )
-    if not isinstance(document.data, dict):
-        compose.problems.append(
-            Problem(name, 1, "", "is not a Compose file: expected a mapping", "write services:")
-        )
-        return None
+        compose.problems.append(Problem(name, line, key, "stands twice", "remove one: Compose refuses it"))
     return document
 
 

@@ -78,13 +78,16 @@ def check(
 def _undeclared(
     compose: Compose, system: System, locate: Locate, ignored: Collection[str]
 ) -> Iterator[Problem]:
-    if not compose.documents:
+    if not compose.complete:
         return
+    meant = set()
     files = ", ".join(compose.files)
     for name in system.services:
         if name not in compose.services:
             missing = f"the Compose file ({files}) has no service '{name}'"
-            fix = suggestion(name, compose.services, f"it has: {', '.join(compose.services) or 'none'}")
+            others = set(compose.services) - set(system.services)
+            meant.add(near_miss(name, others))
+            fix = suggestion(name, others, f"it has: {', '.join(compose.services) or 'none'}")
             yield Problem(*locate(("app_services", name)), f"app_services.{name}", missing, fix)
     for name in ignored:
         if name not in compose.services:
@@ -95,12 +98,11 @@ def _undeclared(
         # Services with profiles are not part of a plain `docker compose up` either.
         if name in system.services or name in ignored or service.get("profiles"):
             continue
-        near = near_miss(name, set(system.services) - set(compose.services))
-        where = f"app_services (which has '{near}')" if near else "app_services"
-        fix = f"declare it in {where}, or list it in app_services_ignored"
-        yield compose.problem(
-            ("services", name), "is not in app_services: slipway would not know how to run it", fix
-        )
+        if name in meant:  # said already, at the name that was meant to be this one
+            continue
+        fix = "declare it in app_services, or list it in app_services_ignored"
+        problem = "is not in app_services: slipway would not know how to run it"
+        yield compose.problem(("services", name), problem, fix)
 
 
 def _service(compose: Compose, service: Service) -> Iterator[Problem]:
@@ -248,6 +250,7 @@ _BLAME = (
     re.compile(r'service "(?P<service>[^"]+)" (?P<said>depends on undefined service "?(?P<item>[^":\s]+)"?)'),
     re.compile(r'service "(?P<service>[^"]+)" (?P<said>.+?)(: invalid compose project)?$'),
 )
+_MISSING = re.compile(r"required variable (\w+) is missing a value")
 _ROUNDS = 20  # Compose names one mistake at a time; each is noted, taken out, and the rest is read again.
 
 
@@ -256,17 +259,14 @@ def compose_says(compose: Compose, system: System, texts: Mapping[str, str]) -> 
 
     `texts` is the effective environment; it is written to a private directory and removed again.
     """
-    if compose.problems or not compose.documents:
+    if not compose.complete:
         return [], ""
     copies = [copy.deepcopy(document.data) for document in compose.documents]
-    for data in copies:
-        for service in (
-            (data.get("services") or {}).values() if isinstance(data.get("services"), dict) else ()
-        ):
-            if isinstance(service, dict):
-                service.pop(
-                    "env_file", None
-                )  # the one slipway writes does not exist yet; the others are checked
+    for service in (service for data in copies for service in _services_of(data)):
+        # The environment file that slipway writes does not exist yet, the others are checked; so are images.
+        service.pop("env_file", None)
+        if not service.get("build") and not service.get("extends"):
+            service.setdefault("image", system.name)
     problems: list[Problem] = []
     with tempfile.TemporaryDirectory(prefix="slipway-") as directory:
         for _ in range(_ROUNDS):
@@ -278,13 +278,22 @@ def compose_says(compose: Compose, system: System, texts: Mapping[str, str]) -> 
                 return problems, "docker compose config did not answer within 20 s"
             if not message:
                 break
+            if missing := _MISSING.search(message):  # found by ourselves already, with all others of its kind
+                texts = {**texts, missing[1]: "1"}
+                continue
             if "is not a docker command" in message or "unknown shorthand flag" in message:
                 return [], "docker has no Compose plugin here"
             problem, go_on = _blamed(compose, copies, message)
-            problems += [problem] if problem else []
+            problems.append(problem)
             if not go_on:
                 break
     return problems, ""
+
+
+def _services_of(data: Any) -> list[dict[str, Any]]:
+    services = data.get("services")
+    found = services.values() if isinstance(services, dict) else ()
+    return [service for service in found if isinstance(service, dict)]
 
 
 def _config(
@@ -310,7 +319,7 @@ def _config(
     return "" if ran.returncode == 0 else "\n".join(lines)
 
 
-def _blamed(compose: Compose, copies: list[Any], message: str) -> tuple[Problem | None, bool]:
+def _blamed(compose: Compose, copies: list[Any], message: str) -> tuple[Problem, bool]:
     """Return the problem that Compose means, and whether its cause could be taken out to read on."""
     match = next((found for pattern in _BLAME if (found := pattern.search(message))), None)
     if match is None:
@@ -318,8 +327,6 @@ def _blamed(compose: Compose, copies: list[Any], message: str) -> tuple[Problem 
         return Problem(compose.files[0], 0, "", f"Compose refuses it: {text}"), False
     parts = match.groupdict()
     said = str(parts.get("said") or "")
-    if "is missing a value" in said:  # found by ourselves already, with all others of its kind
-        return None, _take_out(copies, _keys(compose.data, parts["path"]))
     if parts.get("item"):
         section = f"{parts['kind']}s" if parts.get("kind") else "depends_on"
         path: Keys = ("services", parts["service"], section)

@@ -24,6 +24,7 @@ from ansible.module_utils.slipway.inventory import Declaration, Locator, check, 
 from ansible.module_utils.slipway.problems import listing
 from ansible.module_utils.slipway.system import COLOURS, System
 
+Keys = tuple[Any, ...]
 GROUPS = ("app", "edge", "data")
 
 
@@ -67,7 +68,7 @@ class ActionModule(ActionBase):
         reference = members[0] if members else variables["inventory_hostname"]
         hostvars = variables["hostvars"]
         declared = {**hostvars.raw_get(reference), "hostvars": hostvars}
-        untemplated: list[tuple[tuple[Any, ...], str]] = []
+        untemplated: list[tuple[Keys, str]] = []
         ours = {
             name: value
             for name, value in declared.items()
@@ -107,10 +108,8 @@ class ActionModule(ActionBase):
         return host
 
 
-def _templated(
-    templar: Any, value: Any, path: tuple[Any, ...], failed: list[tuple[tuple[Any, ...], str]]
-) -> Any:
-    """Template a variable leaf by leaf, so that one undefined name does not hide the rest; failures are left out."""
+def _templated(templar: Any, value: Any, path: Keys, failed: list[tuple[Keys, str]]) -> Any:
+    """Template leaf by leaf, so that one undefined name does not hide the rest; failures are left out."""
     if isinstance(value, Mapping):
         pairs = (
             (str(key), _templated(templar, item, (*path, str(key)), failed)) for key, item in value.items()
