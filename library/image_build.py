@@ -31,9 +31,10 @@ options:
         type: str
         required: true
       tag:
-        description: The image's full reference, C(shop/web:4f1c2d3e4a5b) say.
+        description: >
+          The image's full reference, C(shop/web:4f1c2d3e4a5b) say. Without it O(prefix)/service:O(tag), and
+          services that are built alike share one image.
         type: str
-        required: true
       context:
         description: Build context, relative to O(source).
         type: str
@@ -49,6 +50,14 @@ options:
         description: Build arguments. They end in the image's history and on command lines, so never a secret.
         type: dict
         default: {}
+  prefix:
+    description: First part of the names of builds that have no tag of their own.
+    type: str
+    default: slipway
+  tag:
+    description: Tag of those builds, usually the short revision.
+    type: str
+    default: built
   references:
     description: Images that exist somewhere else.
     type: list
@@ -103,8 +112,10 @@ EXAMPLES = r"""
     source: "{{ source.path }}"
     revision: "{{ source.revision }}"
     builds:
-      - {service: web, tag: "shop/web:{{ source.short }}"}
-      - {service: worker, tag: "shop/worker:{{ source.short }}", target: worker}
+      - {service: web}
+      - {service: worker, target: worker}
+    prefix: shop
+    tag: "{{ source.short }}"
     references:
       - {service: db, reference: "postgres:17"}
   delegate_to: localhost
@@ -156,6 +167,7 @@ from ansible.module_utils.slipway.image_build import (
     mistakes,
     pinned_tag,
     proxy_environment,
+    with_tags,
 )
 
 
@@ -226,13 +238,15 @@ def main() -> None:
                 "default": [],
                 "options": {
                     "service": {"type": "str", "required": True},
-                    "tag": {"type": "str", "required": True},
+                    "tag": {"type": "str"},
                     "context": {"type": "str", "default": "."},
                     "dockerfile": {"type": "str", "default": "Dockerfile"},
                     "target": {"type": "str"},
                     "args": {"type": "dict", "default": {}},
                 },
             },
+            "prefix": {"type": "str", "default": "slipway"},
+            "tag": {"type": "str", "default": "built"},
             "references": {
                 "type": "list",
                 "elements": "dict",
@@ -256,10 +270,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
-    builds = [
-        Build(**{**build, "args": {key: str(value) for key, value in build["args"].items()}})
-        for build in module.params["builds"]
-    ]
+    builds = with_tags(module.params["builds"], module.params["prefix"], module.params["tag"])
     if builds and not (module.params["source"] and module.params["revision"]):
         module.fail_json(msg="builds need a source and its revision")
     found = mistakes(builds, Path(module.params["source"]) if builds else None)

@@ -31,6 +31,10 @@ options:
     type: list
     elements: str
     default: [.git, .venv, __pycache__, node_modules]
+  relative_to:
+    description: Directory where a relative O(repo) or O(path) starts.
+    type: path
+    default: .
   dest:
     description: Directory on the controller for exports and mirrors, used by this module alone.
     type: path
@@ -95,7 +99,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.source import SourceError, export_git, export_tree
+from ansible.module_utils.slipway.source import SourceError, export_git, export_tree, is_url
 
 
 def main() -> None:
@@ -109,6 +113,7 @@ def main() -> None:
                 "elements": "str",
                 "default": [".git", ".venv", "__pycache__", "node_modules"],
             },
+            "relative_to": {"type": "path", "default": "."},
             "dest": {"type": "path", "required": True},
         },
         mutually_exclusive=[("repo", "path")],
@@ -116,6 +121,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     dest = Path(module.params["dest"]).resolve()
+    base = Path(module.params["relative_to"]).resolve()
     # A deploy must not wait for somebody to type a password or to accept a host key.
     module.run_command_environ_update = {
         "GIT_TERMINAL_PROMPT": "0",
@@ -124,13 +130,16 @@ def main() -> None:
     }
     try:
         if module.params["path"]:
-            export = export_tree(Path(module.params["path"]), dest, module.params["exclude"])
+            export = export_tree(base / module.params["path"], dest, module.params["exclude"])
         else:
             if module.get_bin_path("git") is None:
                 module.fail_json(
                     msg="git is not installed on the controller: `apt-get install git` (or your system's way)"
                 )
-            export = export_git(module.run_command, module.params["repo"], module.params["version"], dest)
+            repo = module.params["repo"]
+            if not is_url(repo):
+                repo = str(base / Path(repo).expanduser())
+            export = export_git(module.run_command, repo, module.params["version"], dest)
     except (SourceError, OSError) as error:
         module.fail_json(msg=str(error))
     for warning in export.warnings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,22 @@ class Build:
         return [*command, str(source / self.context)]
 
 
+def with_tags(builds: list[dict[str, Any]], prefix: str, tag: str) -> list[Build]:
+    """Return the builds as they were written, each with a tag: its own, or `prefix`/service:`tag`.
+
+    Services that are built alike get one tag, that of the first of them, and so share one image.
+    """
+    first: dict[str, str] = {}
+    tagged = []
+    for written in builds:
+        given = {key: value for key, value in written.items() if value is not None and key != "tag"}
+        arguments = {name: str(value) for name, value in (given.get("args") or {}).items()}
+        build = Build(**{**given, "args": arguments, "tag": written.get("tag") or ""})
+        name = first.setdefault(build.key(""), build.service)
+        tagged.append(build if build.tag else replace(build, tag=f"{prefix}/{name}:{tag}"))
+    return tagged
+
+
 def proxy_environment(proxy: dict[str, Any]) -> dict[str, str]:
     """Return the environment for proxies given as {http_proxy, https_proxy, no_proxy}, in both spellings."""
     given = {name: str(proxy[name]) for name in _PROXIES if proxy.get(name)}
@@ -77,7 +93,8 @@ def mistakes(builds: list[Build], source: Path | None) -> list[str]:
         ):
             if not path.resolve().is_relative_to(source.resolve()):
                 found.append(f"service {build.service}: its {what} {path} lies outside the exported source")
-            elif not path.exists():
+                break
+            if not path.exists():
                 found.append(
                     f"service {build.service}: its {what} {path.relative_to(source)} is not in the source "
                     f"{source}: correct the path (relative to the source), or commit the file"

@@ -170,10 +170,10 @@ def _pushed(
 
     known = None if again else digest()
     if known is None:
+        # The tag stays: with its removal the engine would forget the digest, and each host would push again.
         docker(run, "tag", image["reference"], target)
         with login(run, registry) as command:
             rc, _, err = run([*command, "push", "--quiet", target])
-        run(["docker", "image", "rm", target])
         if rc != 0:
             raise DockerError(
                 f"{image['reference']} could not be pushed to {prefix}: {err.strip()}. "

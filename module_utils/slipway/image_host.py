@@ -128,7 +128,9 @@ def load(run: Runner, images: list[dict[str, Any]], staging: str, archive: str) 
     path, note = directory / archive, directory / _LOADING
     note.write_text(json.dumps(images))
     rc, out, err = run(["docker", "load", "--quiet", "--input", str(path)])
-    if rc != 0:
+    # Version 28 with containerd's store exits 0 when layers are missing, and says so on stdout.
+    broken = any(line.startswith("Error") for line in out.splitlines())
+    if rc != 0 or broken:
         _forget_interrupted(run, directory)
         _clean(directory)
         if "no space left on device" in err.lower():

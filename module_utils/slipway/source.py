@@ -144,6 +144,11 @@ def _locked(dest: Path) -> Iterator[None]:
         yield
 
 
+def _line(error: str) -> str:
+    """Return what git has printed as one line."""
+    return " ".join(error.split()).rstrip(".")
+
+
 def _git(run: Runner, git_dir: Path, *arguments: str) -> str:
     rc, out, err = run(["git", "-C", str(git_dir), *arguments])
     if rc != 0:
@@ -152,13 +157,13 @@ def _git(run: Runner, git_dir: Path, *arguments: str) -> str:
 
 
 def _local(run: Runner, repo: str) -> Path:
-    path = Path(repo).expanduser()
+    path = Path(repo)
     if not path.is_dir():
         raise SourceError(f"the repository {repo} does not exist on the controller")
     rc, out, err = run(["git", "-C", str(path), "rev-parse", "--show-prefix"])
     if rc != 0:
         raise SourceError(
-            f"{repo} is not a git repository ({err.strip()}): "
+            f"{repo} is not a git repository ({_line(err)}): "
             f"write `path: {repo}` to ship it as a plain directory"
         )
     if out.strip():
@@ -177,12 +182,12 @@ def _mirror(run: Runner, url: str, version: str, dest: Path) -> Path:
         temporary = dest / ".tmp-mirror"
         rc, _, err = run(["git", "clone", "--quiet", "--mirror", "--", url, str(temporary)])
         if rc != 0:
-            raise SourceError(f"{url} could not be cloned: {err.strip()}. Try: git ls-remote {url}")
+            raise SourceError(f"{url} could not be cloned: {_line(err)}. Try: git ls-remote {url}")
         temporary.rename(mirror)
     elif not (re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", version) and _resolve(run, mirror, version)):
         rc, _, err = run(["git", "-C", str(mirror), "fetch", "--quiet", "--prune", "origin"])
         if rc != 0:
-            raise SourceError(f"{url} could not be fetched: {err.strip()}. Try: git ls-remote {url}")
+            raise SourceError(f"{url} could not be fetched: {_line(err)}. Try: git ls-remote {url}")
     return mirror
 
 

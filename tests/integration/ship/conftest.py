@@ -49,7 +49,10 @@ class Host:
         if containerd:
             settings = json.dumps({"features": {"containerd-snapshotter": True}})
             self.run(f"mkdir -p /etc/docker && echo '{settings}' > /etc/docker/daemon.json")
-        self.run("mkdir -p -m 700 /root/.ssh && cat > /root/.ssh/authorized_keys", input=key.with_suffix(".pub").read_text())
+        self.run(
+            "mkdir -p -m 700 /root/.ssh && cat > /root/.ssh/authorized_keys",
+            input=key.with_suffix(".pub").read_text(),
+        )
         self.address = sh("docker", "inspect", "--format", "{{.NetworkSettings.IPAddress}}", name)
         self.pid = sh("docker", "inspect", "--format", "{{.State.Pid}}", name)
         self.wait("systemctl is-active ssh")
@@ -67,7 +70,12 @@ class Host:
     def wait(self, command: str) -> None:
         """Wait until a command succeeds on the host."""
         for _ in range(100):
-            if subprocess.run(["docker", "exec", self.name, "sh", "-c", command], capture_output=True).returncode == 0:
+            if (
+                subprocess.run(
+                    ["docker", "exec", self.name, "sh", "-c", command], capture_output=True
+                ).returncode
+                == 0
+            ):
                 return
             time.sleep(0.2)
         raise AssertionError(f"{self.name}: never succeeded: {command}")
@@ -108,9 +116,22 @@ class Ansible:
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
         }
-        command = [str(BIN / "ansible-playbook"), "-i", str(self.directory / "hosts.json"), str(book), *options]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-                                cwd=ROOT, start_new_session=True)  # fmt: skip
+        command = [
+            str(BIN / "ansible-playbook"),
+            "-i",
+            str(self.directory / "hosts.json"),
+            str(book),
+            *options,
+        ]
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+            start_new_session=True,
+        )
 
     def run(self, tasks: list[dict[str, Any]], hosts: str = "all", *options: str) -> dict[str, Any]:
         """Run tasks and return the last task's results by host; `output` is everything printed."""
@@ -126,7 +147,9 @@ class Ansible:
     ) -> dict[str, Any]:
         """Run image_ship and return its results by host."""
         cache = str(self.directory / "cache")
-        return self.run([{"image_ship": {"images": images, "cache_dir": cache, **arguments}}], hosts, *options)
+        return self.run(
+            [{"image_ship": {"images": images, "cache_dir": cache, **arguments}}], hosts, *options
+        )
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +179,9 @@ def _empty(request: pytest.FixtureRequest) -> Iterator[None]:
     """Begin each test with hosts without images, and leave none of ours on this machine's engine."""
     for name in ("host", "second"):
         if name in request.fixturenames:
-            request.getfixturevalue(name).run("docker image ls -aq | xargs -r docker image rm -f", check=False)
+            request.getfixturevalue(name).run(
+                "docker image ls -aq | xargs -r docker image rm -f", check=False
+            )
     yield
     ours = sh("docker", "image", "ls", "--quiet", "--filter", "label=slipway.test")
     if ours:
@@ -184,7 +209,7 @@ def build(tmp_path: Path) -> Any:
             (context / "deps.bin").write_bytes(os.urandom(MB))
         (context / "app.txt").write_text(app)
         files = "COPY base.bin /base.bin\nCOPY deps.bin /deps.bin\nCOPY app.txt /app.txt\n"
-        (context / "Dockerfile").write_text(f"FROM scratch\n{files}LABEL slipway.test=1\nCMD [\"/none\"]\n")
+        (context / "Dockerfile").write_text(f'FROM scratch\n{files}LABEL slipway.test=1\nCMD ["/none"]\n')
         sh("docker", "build", "--quiet", "--pull=false", "--tag", reference, str(context))
         return sh("docker", "image", "inspect", "--format", "{{.Id}}", reference)
 
