@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
@@ -115,9 +116,21 @@ class Programs:
             process.wait()
         self.running.clear()
         if self.image:
+            self._remove_containers()
+
+    def _remove_containers(self) -> None:
+        """Remove this store's containers and see them gone: the engine may be removing one itself (--rm)."""
+        problem = ""
+        for _ in range(100):
             left = _docker("ps", "--all", "--quiet", "--filter", f"label={self._label()}").split()
-            if left:
+            if not left:
+                return
+            try:
                 _docker("rm", "--force", *left)
+            except ProgramError as error:
+                problem = str(error)
+            time.sleep(0.1)
+        raise ProgramError(f"containers of an earlier backup do not go away: {problem or ' '.join(left)}")
 
     def _label(self) -> str:
         return f"slipway.backup={self.root}"
