@@ -27,6 +27,10 @@ class HttpError(Exception):
     """The exchange failed below the level of a status code; the message is for a person."""
 
 
+class TooSlow(HttpError):
+    """There was no complete answer in time."""
+
+
 class ProtocolError(HttpError):
     """The peer answered, but not with valid HTTP."""
 

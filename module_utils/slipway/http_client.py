@@ -12,6 +12,7 @@ import asyncio
 import base64
 import functools
 import json
+import os
 import re
 import socket
 import ssl
@@ -21,7 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
-from .http1 import MAX_BODY, HttpError, ResponseParser, decode_body, request_bytes
+from .http1 import MAX_BODY, HttpError, ResponseParser, TooSlow, decode_body, request_bytes
 from .predicates import SpecError
 
 T = TypeVar("T")
@@ -192,7 +193,8 @@ async def open_socket(address: Address, trace: Trace, timeout: float) -> socket.
         except asyncio.TimeoutError:
             failures.append(f"{sockaddr[0]}: no answer")
         except OSError as error:
-            failures.append(f"{sockaddr[0]}: {error.strerror or error}")
+            # asyncio puts words of its own into strerror.
+            failures.append(f"{sockaddr[0]}: {os.strerror(error.errno) if error.errno else error}")
         except BaseException:
             sock.close()
             raise
@@ -391,7 +393,7 @@ async def send(request: Request, trace: Trace | None = None, timeout: float = 5.
     try:
         return await asyncio.wait_for(_send(request, trace, timeout), timeout)
     except asyncio.TimeoutError:
-        raise HttpError(trace.timeout_reason(timeout)) from None
+        raise TooSlow(trace.timeout_reason(timeout)) from None
 
 
 async def _send(request: Request, trace: Trace, timeout: float) -> Response:

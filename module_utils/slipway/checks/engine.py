@@ -8,7 +8,7 @@ import asyncio
 import time
 from typing import Any, NamedTuple
 
-from ..http1 import HttpError
+from ..http1 import HttpError, TooSlow
 from ..http_client import Trace
 from ..predicates import SpecError, seconds, show, unknown_keys
 from ..redact import Redactor
@@ -192,13 +192,15 @@ async def attempt(outcome: Outcome, timeout: float) -> None:
     started = time.monotonic()
     outcome.attempts += 1
     reasons: list[str] = []
+    cut_short = False
     outcome.observed = {}
     try:
         facts = await asyncio.wait_for(check.kind.look(trace, timeout), timeout + 0.2)
         reasons = check.kind.judge(facts)
         outcome.observed = check.kind.seen(facts)
-    except asyncio.TimeoutError:
+    except (asyncio.TimeoutError, TooSlow):
         reasons = [trace.timeout_reason(timeout)]
+        cut_short = timeout < check.timeout
     except (HttpError, SpecError) as error:
         reasons = [str(error)]
     except MissingLibrary as error:
@@ -210,7 +212,9 @@ async def attempt(outcome: Outcome, timeout: float) -> None:
     outcome.phases = trace.phases
     if reasons:
         outcome.streak = 0
-        outcome.reasons = reasons
+        # An attempt the deadline left no time for explains less than the one before it.
+        if not (cut_short and outcome.attempts > 1):
+            outcome.reasons = reasons
         return
     outcome.good += 1
     outcome.streak += 1

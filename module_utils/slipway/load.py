@@ -1,0 +1,130 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A load with a shape, and how much of what it measures is its own doing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .http_client import Request, parse_url
+from .load_engine import Engine, Route
+from .load_stats import Statistics
+from .predicates import SpecError
+
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+_CALIBRATION = 1.0
+
+
+class Shape(NamedTuple):
+    """How a load is applied: by `rate` or `concurrency`, for so many `requests` or `duration` seconds."""
+
+    requests: int | None
+    duration: float | None
+    concurrency: int = 10
+    rate: float | None = None
+
+    def problems(self) -> list[str]:
+        """What is wrong with it."""
+        found = []
+        if (self.requests is None) == (self.duration is None):
+            found.append("either requests or duration")
+        if self.requests is not None and self.requests < 1:
+            found.append("requests: must be at least 1")
+        if not 1 <= self.concurrency <= 10000:
+            found.append("concurrency: must be between 1 and 10000")
+        if self.rate is not None and not 0 < self.rate <= 100000:
+            found.append("rate: must be above 0 and at most 100000")
+        return found
+
+
+async def apply(
+    shape: Shape, routes: list[Route], release_header: str | None = None, warm_up: int = 0
+) -> Statistics:
+    """Send `warm_up` requests that are not counted, then the load; returns what it was answered with."""
+    if warm_up:
+        unjudged = Statistics(time.perf_counter())
+        await Engine(routes, unjudged).closed(min(shape.concurrency, warm_up), warm_up, None)
+    # A collection in the middle would be measured as a stall of the server.
+    gc.collect()
+    gc.disable()
+    try:
+        statistics = Statistics(time.perf_counter(), release_header.lower() if release_header else None)
+        engine = Engine(routes, statistics)
+        if shape.rate is not None:
+            await engine.open(shape.rate, shape.requests, shape.duration)
+        else:
+            await engine.closed(shape.concurrency, shape.requests, shape.duration)
+        statistics.close(time.perf_counter())
+    finally:
+        gc.enable()
+    return statistics
+
+
+def overhead(shape: Shape, fresh: bool) -> dict[str, Any]:
+    """Figures of a second of the same load against a server in a process of its own that does nothing."""
+    with null_server() as port:
+        request = Request(parse_url(f"http://127.0.0.1:{port}/"))
+        route = Route("null", request, fresh=fresh)
+        brief = shape._replace(requests=None, duration=_CALIBRATION)
+        return asyncio.run(apply(brief, [route])).figures()
+
+
+@contextlib.contextmanager
+def null_server() -> Iterator[int]:
+    """A server that answers everything with two bytes, in a forked process; yields its port on 127.0.0.1."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1024)
+    # So that it cannot outlive us, it watches a pipe whose other end closes when we are gone.
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(writer)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            asyncio.run(_serve_null(listener, reader))
+        finally:
+            os._exit(0)
+    os.close(reader)
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        listener.close()
+        os.close(writer)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+class _Null(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(_ANSWER)
+        if b"Connection: close" in data:
+            self.transport.close()
+
+
+async def _serve_null(listener: socket.socket, lifeline: int) -> None:
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    loop.add_reader(lifeline, over.set)
+    server = await loop.create_server(_Null, sock=listener)
+    await over.wait()
+    server.close()
+
+
+def check_shape(shape: Shape) -> None:
+    """Raises SpecError with everything that is wrong with a shape."""
+    problems = shape.problems()
+    if problems:
+        raise SpecError(*problems)

@@ -1,0 +1,357 @@
+"""Every way a server can misbehave is a clear failure within the deadline: never a hang, never a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import itertools
+import socket
+import time
+from typing import Any
+
+import pytest
+from ansible.module_utils.slipway.checks.engine import parse_checks, run_checks, summary
+from ansible.module_utils.slipway.redact import Redactor
+from servers import Authority, Server, always, answer, read_request, serve
+
+
+def url(server: Server, path: str = "/", host: str = "127.0.0.1") -> str:
+    return f"http://{host}:{server.port}{path}"
+
+
+def silence(connection: socket.socket) -> None:
+    read_request(connection)
+    time.sleep(5)
+
+
+def drip(connection: socket.socket) -> None:
+    read_request(connection)
+    for byte in itertools.cycle(b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 100):
+        connection.sendall(bytes([byte]))
+        time.sleep(0.02)
+
+
+def endless_header(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    for number in itertools.count():
+        connection.sendall(b"X-%d: %s\r\n" % (number, b"a" * 1000))
+
+
+def endless_body(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+    while True:
+        connection.sendall(b"a" * 65536)
+
+
+def slow_endless_body(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        connection.sendall(b"1\r\na\r\n")
+        time.sleep(0.02)
+
+
+BOMB = gzip.compress(b"0" * 50_000_000)
+
+CASES: list[tuple[str, Any, dict[str, Any], str]] = [
+    ("never answers", silence, {}, "before any byte"),
+    ("half a header, then silence", always(b"HTTP/1.1 200 OK\r\nContent-Ty"), {}, "inside the header"),
+    ("a header that drips", drip, {}, "inside the header"),
+    ("an endless header", endless_header, {}, "header larger than"),
+    ("an endless body", endless_body, {}, "body larger than 1048576 bytes"),
+    ("an endless body that drips", slow_endless_body, {}, "inside the body"),
+    (
+        "a body that is cut short",
+        always(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
+        {},
+        "after 3 of 9 bytes",
+    ),
+    ("closes at once", lambda connection: None, {}, "before any byte"),
+    ("closes after the request", lambda connection: bool(read_request(connection)), {}, "before any byte"),
+    ("not HTTP", always(b"SSH-2.0-OpenSSH_9.2\r\n"), {}, "not an HTTP answer"),
+    ("rubbish", always(bytes(range(256))), {}, "not an HTTP answer"),
+    (
+        "an absurd length",
+        always(b"HTTP/1.1 200 OK\r\nContent-Length: 1e9\r\n\r\n"),
+        {},
+        "invalid content-length",
+    ),
+    ("a huge length", always(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"), {}, "larger than"),
+    (
+        "a broken chunk",
+        always(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        {},
+        "chunk size",
+    ),
+    (
+        "the wrong status",
+        always(answer(b"down for now", "503 Down")),
+        {},
+        "saw 503, expected 2xx; body: 'down for now'",
+    ),
+    (
+        "a wrong content type",
+        always(answer(b'{"status": "ok"}', kind="text/html")),
+        {"json": {"status": "ok"}},
+        "content-type is 'text/html', expected JSON",
+    ),
+    (
+        "invalid JSON",
+        always(answer(b'{"status": ', kind="application/json")),
+        {"json": {"status": "ok"}},
+        "invalid JSON",
+    ),
+    (
+        "JSON nested beyond reason",
+        always(answer(b"[" * 200_000, kind="application/json")),
+        {"json": {"status": "ok"}},
+        "invalid JSON",
+    ),
+    (
+        "a gzip bomb",
+        always(answer(BOMB, extra="Content-Encoding: gzip\r\n")),
+        {},
+        "inflate to more than 1048576 bytes",
+    ),
+    (
+        "gzip that is none",
+        always(answer(b"abc", extra="Content-Encoding: gzip\r\n")),
+        {},
+        "invalid gzip body",
+    ),
+    (
+        "gzip cut short",
+        always(answer(gzip.compress(b"abc" * 99)[:20], extra="Content-Encoding: gzip\r\n")),
+        {},
+        "ends too early",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("handler", "expect", "reason"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_fails_clearly_and_in_time(check: Any, handler: Any, expect: dict[str, Any], reason: str) -> None:
+    with serve(handler) as server:
+        outcome = check(http=url(server), expect=expect or None)
+    assert not outcome.ok
+    assert reason in outcome.reason
+    assert outcome.attempts >= 1
+
+
+def test_the_other_cases_fail_because_of_their_fault_alone(check: Any) -> None:
+    """The control: the same expectations against a server that behaves."""
+    with serve(always(answer(b'{"status": "ok"}', kind="application/json"))) as server:
+        assert check(http=url(server), expect={"json": {"status": "ok"}}).ok
+    with serve(always(answer(gzip.compress(b"abc" * 99), extra="Content-Encoding: gzip\r\n"))) as server:
+        assert check(http=url(server), expect={"body": "abcabc"}).ok
+
+
+def test_accepts_and_never_serves(check: Any) -> None:
+    """The backlog takes the connection; no process ever does."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        outcome = check(http=f"http://127.0.0.1:{listener.getsockname()[1]}/")
+    assert "no complete answer within 0.4 s: still waiting for the answer" in outcome.reason
+
+
+def test_redirect_loop_and_too_many_redirects(check: Any) -> None:
+    def loop(connection: socket.socket) -> None:
+        path = (read_request(connection).split() or [b"", b""])[1].decode()
+        goal = {"/a": "/b", "/b": "/a"}.get(path, path + "x")
+        connection.sendall(answer(b"", "302 Found", extra=f"Location: {goal}\r\n"))
+
+    with serve(loop) as server:
+        outcome = check(http={"url": url(server, "/a"), "follow": 9})
+        assert "redirect loop" in outcome.reason
+        outcome = check(http={"url": url(server, "/x"), "follow": 9})
+        assert "more than 9 redirects" in outcome.reason
+        # Not followed unless asked for, and then judged by where it leads.
+        assert check(http=url(server, "/a"), expect={"redirect": "/b"}).ok
+        assert 'saw "/b", expected "/c"' in check(http=url(server, "/a"), expect={"redirect": "/c"}).reason
+
+
+def test_a_redirect_elsewhere_takes_no_credentials_along(check: Any) -> None:
+    seen: list[bytes] = []
+
+    def elsewhere(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+        connection.sendall(answer())
+
+    with serve(elsewhere) as other:
+        goal = f"Location: http://localhost:{other.port}/\r\n"
+        with serve(always(answer(b"", "302 Found", extra=goal))) as server:
+            headers = {"Authorization": "Bearer sesame", "Cookie": "a=b", "X-Other": "kept"}
+            outcome = check(http={"url": url(server), "follow": 1, "headers": headers})
+    assert outcome.ok
+    assert b"X-Other: kept" in seen[0]
+    assert b"sesame" not in seen[0] and b"Cookie" not in seen[0]
+
+
+def test_certificates(check: Any, authority: Authority) -> None:
+    ca_file = str(authority.ca_file)
+    good = {"ca_file": ca_file, "url": "https://shop.test/"}
+    handler = always(answer())
+    with serve(handler, context=authority.context("shop.test")) as server:
+        address = f"127.0.0.1:{server.port}"
+        assert check(http={**good, "connect_to": address}).ok
+        assert "unable to get local issuer" in check(http={"url": good["url"], "connect_to": address}).reason
+        wrong = check(http={**good, "url": "https://other.test/", "connect_to": address})
+        assert "certificate not accepted: Hostname mismatch" in wrong.reason and "other.test" in wrong.reason
+        tls = {"address": address, "server_name": "shop.test", "ca_file": ca_file}
+        assert check(tls=tls, expect={"days_left": {"gte": 80}}).ok
+        assert "days_left: saw 89.9" in check(tls=tls, expect={"days_left": {"gte": 91}}).reason.replace(
+            "90.0", "89.9"
+        )
+        assert "Hostname mismatch" in check(tls={**tls, "server_name": "other.test"}).reason
+        plain = check(http=f"http://127.0.0.1:{server.port}/")
+        assert not plain.ok
+    with serve(handler, context=authority.context("shop.test", days=-1)) as server:
+        address = f"127.0.0.1:{server.port}"
+        assert "certificate has expired" in check(http={**good, "connect_to": address}).reason
+        expired = check(tls={"address": address, "server_name": "shop.test", "ca_file": ca_file})
+        assert "certificate has expired" in expired.reason and "days_left: saw -1.0" in expired.reason
+    with serve(lambda connection: connection.sendall(answer())) as server:
+        assert "TLS handshake failed" in check(http=f"https://127.0.0.1:{server.port}/").reason
+    with serve(silence) as server:
+        assert "still shaking hands" in check(tls=f"127.0.0.1:{server.port}").reason
+
+
+def test_key_belongs_to_certificate(check: Any, authority: Authority) -> None:
+    cert_file, key_file = authority.issue("shop.test")
+    _other, other_key = authority.issue("other.test")
+    with serve(always(answer()), context=authority.context("shop.test", days=91)) as server:
+        tls = {
+            "address": f"127.0.0.1:{server.port}",
+            "server_name": "shop.test",
+            "ca_file": str(authority.ca_file),
+            "cert_file": str(cert_file),
+            "key_file": str(key_file),
+        }
+        assert check(tls=tls, expect={"key_matches": True}).ok
+        assert (
+            "key values mismatch"
+            in check(tls={**tls, "key_file": str(other_key)}, expect={"key_matches": True}).reason
+        )
+        assert not check(tls=tls, expect={"certificate_matches": True}).ok
+        served = {**tls, "cert_file": str(authority.directory / "shop.test-91.pem")}
+        served.pop("key_file")
+        assert check(tls=served, expect={"certificate_matches": True}).ok
+
+
+def test_ipv6_only(check: Any) -> None:
+    with serve(always(answer()), host="::1") as server:
+        assert check(http=f"http://[::1]:{server.port}/").ok
+        assert check(http={"url": "http://shop.test/", "connect_to": f"[::1]:{server.port}"}).ok
+        refused = check(http=f"http://127.0.0.1:{server.port}/")
+        assert "127.0.0.1: Connection refused" in refused.reason
+
+
+def test_slow_and_missing_names(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        "cannot resolve 'no-such-name.invalid'"
+        in check(http="http://no-such-name.invalid/", timeout=3, deadline=4).reason
+    )
+
+    def slow(*_arguments: Any) -> Any:
+        time.sleep(5)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    outcome = check(http="http://shop.test/")
+    assert "still resolving shop.test" in outcome.reason
+
+
+def test_name_with_a_dead_first_address(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name whose first address never answers still works through its second one."""
+    with serve(always(answer())) as server:
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", server.port)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments: found)
+        assert check(http=f"http://shop.test:{server.port}/", timeout=1, deadline=2).ok
+
+
+def test_flapping_never_passes(check: Any) -> None:
+    """Up for a period, down for the next, with the module's own proportions (interval 1 s, three in a row)."""
+    began = time.monotonic()
+
+    def flap(connection: socket.socket) -> None:
+        read_request(connection)
+        up = int((time.monotonic() - began) / 0.1) % 2 == 0
+        connection.sendall(answer() if up else answer(b"", "503 Down"))
+
+    with serve(flap) as server:
+        checks = parse_checks([{"name": "it", "http": url(server)}], interval=0.1, consecutive=3, timeout=0.5)
+        (outcome,) = asyncio.run(run_checks(checks, 4.0))
+    assert outcome.good >= 5, "it must have been up often enough to be tempting"
+    assert not outcome.ok
+    assert "attempts were good, never 3 in a row" in outcome.reason
+
+
+def test_one_that_recovers_passes(check: Any) -> None:
+    with serve(lambda connection: None) as server:
+
+        def heal(connection: socket.socket) -> None:
+            read_request(connection)
+            connection.sendall(answer() if server.connections > 5 else answer(b"", "503 Down"))
+
+        server.handler = heal
+        outcome = check(http=url(server), consecutive=3, deadline=5.0)
+    assert outcome.ok and outcome.attempts == 8
+
+
+def test_200_checks_in_one_call_with_hanging_and_crashing_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(always(answer(b'{"ok": true}', kind="application/json"))) as good, serve(silence) as bad:
+        declared: list[dict[str, Any]] = [
+            {"name": f"check {number}", "http": url(good, f"/{number}"), "expect": {"json": {"ok": True}}}
+            for number in range(190)
+        ]
+        declared += [{"name": f"hangs {number}", "http": url(bad)} for number in range(9)]
+        declared.append({"name": "crashes", "disk": "/"})
+        checks = parse_checks(declared, interval=0.05, timeout=1.0)
+
+        async def crash(*_arguments: Any) -> Any:
+            raise ZeroDivisionError("bug")
+
+        monkeypatch.setattr(checks[-1].kind, "look", crash)
+        started = time.monotonic()
+        outcomes = asyncio.run(run_checks(checks, 6.0))
+        took = time.monotonic() - started
+    result = summary(outcomes, Redactor())
+    assert took < 7.0
+    assert result["failed"]
+    assert len(result["failed_checks"]) == 10
+    assert sum(outcome.ok for outcome in outcomes) == 190
+    assert "the check crashed: ZeroDivisionError: bug" in result["checks"]["crashes"]["reason"]
+    for name in result["failed_checks"]:
+        assert f"- {name} (" in result["msg"]
+    assert len(result["gates"]) == 200
+
+
+def test_tcp(check: Any) -> None:
+    with serve(lambda connection: connection.sendall(b"220 mail ESMTP\r\n")) as server:
+        address = f"127.0.0.1:{server.port}"
+        assert check(tcp=address).ok
+        assert check(tcp=address, expect={"banner": {"starts_with": "220"}}).ok
+        assert "banner: saw" in check(tcp=address, expect={"banner": {"starts_with": "554"}}).reason
+        assert "open: saw true, expected false" in check(tcp=address, expect={"open": False}).reason
+    assert check(tcp=address, expect={"open": False}).ok
+    assert not check(tcp="no-such-name.invalid:80", expect={"open": False}, timeout=3, deadline=4).ok
+
+
+def test_warning_does_not_hold_up_the_critical_ones() -> None:
+    with serve(always(answer())) as good, serve(silence) as bad:
+        declared = [
+            {"name": "good", "http": url(good)},
+            {"name": "bad", "http": url(bad), "severity": "warning", "timeout": 0.3},
+        ]
+        started = time.monotonic()
+        outcomes = asyncio.run(run_checks(parse_checks(declared, interval=0.05), 30.0))
+    assert time.monotonic() - started < 5
+    result = summary(outcomes, Redactor())
+    assert not result["failed"] and len(result["warned"]) == 1
+    assert [gate["verdict"] for gate in result["gates"]] == ["pass", "warn"]
