@@ -259,15 +259,17 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
             super()._print_task_banner(task)
 
     def _handle_warnings(self, res: Any) -> None:
-        # They are for the people who write slipway, and ansible-lint tells them.
+        # Deprecations are for the people who write slipway, and ansible-lint tells them.
         res.pop("deprecations", None)
+        if "censored" in res:
+            res.pop("warnings", None)
         super()._handle_warnings(res)
 
     def _handle_exception(self, result: Any, use_stderr: bool = False) -> None:
-        if self._verbose:
-            super()._handle_exception(result, use_stderr)
-        else:
+        # Ansible censors the message of a task with no_log, but keeps it in the exception, and prints that.
+        if not self._verbose or "censored" in result:
             result.pop("exception", None)
+        super()._handle_exception(result, use_stderr)
 
     def _changed(self, result: Any) -> None:
         if _key(result) in self._shown:

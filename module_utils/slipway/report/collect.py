@@ -28,6 +28,11 @@ PHASES = (
 )
 GATE_VERDICTS = ("pass", "fail", "warn", "inconclusive")
 GO, NO_GO = "GO", "NO-GO"
+_MEANING = {
+    "rolled_back": "the release before it serves again",
+    "abandoned": "stopped before the switch, no traffic moved",
+    "inconclusive": "it is not known to be live",
+}
 _GATE_KEYS = ("name", "value", "limit", "verdict", "detail", "baseline", "timeline")
 
 
@@ -176,6 +181,9 @@ def assemble(data: dict[str, Any]) -> dict[str, Any]:
         # Names of hosts and sections are no keys of data: a host called `auth` hides nothing.
         report[key] = _by_name(value) if key in ("hosts", "sections") else publishable(value)
     run, gates = report["run"], report["gates"]
+    # Hosts answer in any order; two reports must be comparable.
+    phases = list(dict.fromkeys(gate["phase"] for gate in gates))
+    gates.sort(key=lambda gate: (phases.index(gate["phase"]), gate["host"]))
     for entry in (run, *report["phases"]):
         entry["seconds"] = round(entry["seconds"], 2)
     release: dict[str, Any] = {
@@ -236,8 +244,8 @@ def _reason(report: dict[str, Any]) -> str | None:
 def _decision(verdict: str | None, gates: list[dict[str, Any]]) -> tuple[str, str]:
     failed = [f"{gate['name']} on {gate['host']}" for gate in gates if gate["verdict"] == "fail"]
     if verdict != "live":
-        return NO_GO, f"the verdict is {verdict}" if verdict else "the run ended without a verdict"
+        return NO_GO, _MEANING.get(verdict or "", "the run ended without a verdict")
     if failed:
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
         return NO_GO, f"failed: {', '.join(failed[:3])}{more}"
-    return GO, "live, and no gate failed"
+    return GO, "no gate failed"

@@ -26,7 +26,7 @@ def directory_of(report: dict[str, Any], root: Path) -> Path:
     for key in ("system", "id"):
         name = report["release"][key]
         if not name:
-            raise ReportError(f"no report was written: the run ended before the release had a {key}")
+            raise ReportError(f"no report was written: the run ended before the release had its {key}")
         if not _NAME.fullmatch(str(name)) or name == LATEST:
             raise ReportError(
                 f"no report was written: {name!r} is no name for a directory (the release's {key}); "

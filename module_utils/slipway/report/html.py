@@ -29,22 +29,26 @@ def html(report: dict[str, Any]) -> str:
     )
     environment.filters.update(duration=duration, text=as_text, block=_block)
     environment.tests["link"] = lambda value: bool(re.fullmatch(r"https?://\S+", str(value)))
-    environment.globals.update(rows=table, sparks=sparks, flat=flat)
+    environment.globals.update(rows=table, words=words, sparks=sparks, flat=flat)
     gates = [
         {**gate, "bars": before_after(gate), "sparks": sparks(gate.get("timeline"))}
         for gate in report["gates"]
     ]
-    by_phase: dict[str, list[dict[str, Any]]] = {}
-    for gate in gates:
-        by_phase.setdefault(gate["phase"] or "other", []).append(gate)
     return environment.get_template("report.html.j2").render(
         report=report,
         release=report["release"],
         facts=facts(report["release"]),
         phases=phase_bars(report["phases"]),
-        attention=[gate for gate in gates if gate["verdict"] != "pass"],
-        gates=by_phase,
+        attention=_by_phase([gate for gate in gates if gate["verdict"] != "pass"]),
+        gates=_by_phase(gates),
     )
+
+
+def _by_phase(gates: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for gate in gates:
+        groups.setdefault(gate["phase"] or "other", []).append(gate)
+    return groups
 
 
 def number(value: Any) -> float | None:
@@ -114,7 +118,13 @@ def _spark(name: str, values: list[float]) -> dict[str, Any]:
         f"{index * step:.1f},{height - 2 - (height - 4) * (value - low) / span:.1f}"
         for index, value in enumerate(values)
     )
-    return {"name": name, "points": points, "low": f"{low:g}", "high": f"{high:g}", "last": f"{values[-1]:g}"}
+    return {
+        "name": name,
+        "points": points,
+        "low": f"{low:.4g}",
+        "high": f"{high:.4g}",
+        "last": f"{values[-1]:.4g}",
+    }
 
 
 def table(data: Any) -> dict[str, Any] | None:
@@ -124,6 +134,15 @@ def table(data: Any) -> dict[str, Any] | None:
     head = list(dict.fromkeys(key for item in data for key in item))
     body = [[item.get(key, "") for key in head] for item in data[:_MOST_ROWS]]
     return {"head": head, "body": body, "more": max(0, len(data) - _MOST_ROWS)}
+
+
+def words(data: Any) -> str:
+    """A scalar or a short list of scalars as one line of text, else the empty string."""
+    items = data if isinstance(data, list) else [data]
+    if len(items) > 30 or any(isinstance(item, (dict, list)) for item in items):
+        return ""
+    text = ", ".join(map(as_text, items))
+    return "" if "\n" in text else text
 
 
 def _block(data: Any) -> str:
