@@ -81,7 +81,11 @@ def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Rec
         )
     if current and same_content(target) == same_content(current):
         return {**current, "needed": False, "why": [], "previous_colour": current["colour"]}
-    kept = ("version", "revision", "images", "services", "inputs", "migration", "system", "url", "domain", "projects")
+    # What a release is made from; the rest of a record is what became of it.
+    kept = (
+        "domain", "edge", "environment_key", "health", "images", "inputs", "revision", "routes", "servers", "services",
+        "system", "url", "version",
+    )  # fmt: skip
     return {
         **{key: target[key] for key in kept if key in target},
         "id": release_id(target.get("revision", "0")),

@@ -20,6 +20,7 @@ if _OURS not in ansible.module_utils.__path__:
 
 from ansible.module_utils.slipway import compose as compose_files
 from ansible.module_utils.slipway import declared, environment, plan
+from ansible.module_utils.slipway.interpolate import interpolate
 from ansible.module_utils.slipway.release import ReleaseError, live
 from ansible.module_utils.slipway.system import COLOURS
 
@@ -65,6 +66,9 @@ class ActionModule(ActionBase):
         system, compose = found.system, found.compose
         builds = compose_files.build_plan(compose, system, source["revision"], variables.get("app_build_args"))
         references = compose_files.images(compose, system, builds)
+        built = {name for one in builds for name in one["services"]}
+        # The only variables a build is given: anything more would end up in the image's history.
+        provided = {"REVISION": source["revision"][:12], "VERSION": source.get("version") or ""}
         before = live(records)
         key = (before or {}).get("environment_key") or secrets.token_hex(16)
         web = system.of_kind("web")
@@ -75,7 +79,9 @@ class ActionModule(ActionBase):
             "url": f"{'http' if arguments['edge_settings'].get('tls') == 'none' else 'https'}://{variables['app_domain']}",
             "version": source.get("version", ""),
             "revision": source["revision"],
-            "builds": builds,
+            "builds": [_build(one, provided) for one in builds],
+            "references": {name: reference for name, reference in references.items() if name not in built},
+            "image_owners": {name: name for name in references} | {name: one["service"] for one in builds for name in one["services"]},
             "images": references,
             "services": {kind: [one.name for one in system.of_kind(kind)] for kind in ("web", "worker", "job", "stateful")},
             "health": first.health if first else "/",
@@ -103,6 +109,14 @@ class ActionModule(ActionBase):
             "edge": plan.digest([variables["app_domain"], facts["routes"], arguments["edge_settings"]]),
         }
         return facts, inputs
+
+
+def _build(one: dict[str, Any], provided: dict[str, str]) -> dict[str, Any]:
+    """Return an entry of the build plan as image_build takes it."""
+    build = one["build"]
+    args = {name: interpolate(str(value), provided) for name, value in (build.get("args") or {}).items()}
+    entry = {"service": one["service"], "tag": one["image"], "context": build["context"], "args": args}
+    return {**entry, **{key: build[key] for key in ("dockerfile", "target") if build.get(key)}}
 
 
 def _upstreams(planned: dict[str, Any], before: dict[str, Any] | None) -> dict[str, dict[str, list[str]]]:
