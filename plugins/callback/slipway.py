@@ -398,9 +398,11 @@ def _short(path: Any) -> str:
 
 
 def _in_rescue(task: Any) -> bool:
-    child, parent = task, task._parent
+    # An import leaves no entry of its own in `rescue`: not only the direct child may stand there.
+    inner, parent = {task._uuid}, task._parent
     while parent is not None:
-        if any(child._uuid == other._uuid for other in getattr(parent, "rescue", None) or ()):
+        if any(child._uuid in inner for child in getattr(parent, "rescue", None) or ()):
             return True
-        child, parent = parent, parent._parent
+        inner.add(parent._uuid)
+        parent = parent._parent
     return False

@@ -256,6 +256,32 @@ def test_what_fails_by_itself_in_a_rescue_is_told(project: Project) -> None:
     assert outcome.report["release"]["verdict"] == "inconclusive"
 
 
+def test_a_rescue_in_another_file_passes_the_failure_on_too(project: Project) -> None:
+    stop = {"name": "pass it on", "ansible.builtin.fail": {"msg": "Abandoned."}}
+    tasks = project.path / "roles" / "back" / "tasks"
+    tasks.mkdir(parents=True)
+    (tasks / "main.yml").write_text(yaml.safe_dump([{"name": "put back", "block": [stop]}]))
+    for word, value in (
+        ("include_tasks", "roles/back/tasks/main.yml"),
+        ("import_tasks", "roles/back/tasks/main.yml"),
+        ("include_role", {"name": "back"}),
+        ("import_role", {"name": "back"}),
+    ):
+        outcome = project.run(failing_on_one_host("start", {f"ansible.builtin.{word}": value}))
+        assert [line for line in outcome.lines if line.startswith("FAILED")] == ["FAILED app2 start green"]
+        assert outcome.lines.count("stopped Abandoned.") == 1
+
+
+def test_a_fail_task_that_is_no_rescue_is_a_failure_of_its_host(project: Project) -> None:
+    first = {"name": "one", "answer": {"fail": "{{ inventory_hostname == 'app1' }}", "result": {"msg": "no"}}}
+    second = {"name": "two", "ansible.builtin.fail": {"msg": "not here either"}}
+    outcome = project.run([play("Start", "start", BEGIN, first, second)])
+    assert [line for line in outcome.lines if line.startswith("FAILED")] == [
+        "FAILED app1 one",
+        "FAILED app2 two",
+    ]
+
+
 def test_a_lost_host(project: Project) -> None:
     outcome = project.run(
         [
