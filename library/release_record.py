@@ -89,6 +89,10 @@ unfinished:
   description: The newest record without a verdict, null where there is none.
   returned: always
   type: dict
+outcome:
+  description: How every release ended, for comparison between hosts (times and phases differ).
+  returned: always
+  type: list
 edge:
   description: The colour the edge points at, as far as this host has an edge.
   returned: always
@@ -180,12 +184,16 @@ def main() -> None:
         colour = pointed_at(releases.root / "edge")
         result.update(
             records=records,
+            outcome=[[one["id"], one.get("verdict"), bool(one.get("live_until"))] for one in records],
             live=core.live(records),
             unfinished=pending,
             edge=colour,
             settlement=core.settlement(pending, colour, watch_verdict(releases, pending["id"])) if pending else None,
             target=core.rollback_target(records, arguments["rollback_to"]),
         )
+        if arguments["state"] == "closed":
+            ended = releases.read(arguments["release"])
+            result["report"] = {"release": {key: ended.get(key) for key in ("id", "system", "verdict", "reason")}}
     except core.ReleaseError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -19,7 +19,7 @@ from typing import Any
 RELEASE_ID = re.compile(r"^\d{8}T\d{6}Z-[0-9a-z]+$")
 VERDICTS = ("live", "rolled_back", "abandoned", "inconclusive")
 # A release that broke off here has never had traffic.
-BEFORE_SWITCH = ("preflight", "backup", "build", "migrate", "index", "start", "verify")
+BEFORE_SWITCH = ("preflight", "rollback", "prepare", "backup", "build", "migrate", "index", "start", "verify")
 AFTER_SWITCH = ("switch", "confirm", "watch", "finish")
 
 Record = dict[str, Any]
