@@ -31,11 +31,11 @@ def test_default_ports_are_a_range_of_their_own(name: str) -> None:
     base = default_port_base(name)
     assert base % 200 == 0
     assert base >= 20000
-    assert base + 199 < 50000
+    assert base + 199 < 32768, "ports of outgoing connections"
 
 
 def test_the_default_never_changes() -> None:
-    assert default_port_base("reviews") == 20000 + 200 * (1769007887 % 150) == 47400
+    assert default_port_base("reviews") == 20000 + 200 * (1769007887 % 60)
 
 
 def test_where_services_run() -> None:

@@ -174,5 +174,11 @@ def test_a_system_of_images_alone(tmp_path: Path) -> None:
     web = seen[f"{NAME}-blue"]["services"]["web"]
     assert web["environment"] == {"A": "1"}
     assert web["ports"][0]["host_ip"] == "::1"
+    assert {one["name"] for one in seen[f"{NAME}-blue"]["networks"].values()} == {f"{NAME}-blue_default"}
+    assert all(one["external"] for one in seen[f"{NAME}-blue"]["networks"].values())
+    assert {one["name"] for one in seen[NAME]["networks"].values()} == {
+        f"{NAME}-blue_default",
+        f"{NAME}-green_default",
+    }
     assert set(seen[NAME]["services"]) == {"db"}
     assert seen[NAME]["volumes"]["db-data"] == {"name": f"{NAME}_db-data", "external": True}
