@@ -13,7 +13,8 @@ description:
   - Reads the variables C(app_*) and C(environment_*) of the inventory, and the application's Compose files
     where their source is given, and reports all that is wrong with file, line and the edit that fixes it.
   - Runs on the controller alone, connects to no host and changes nothing.
-  - Values of the environment are never shown, unless the contract says that they are no secret.
+  - Values of the environment are shown only where the contract says C(secret=false), or says nothing and the
+    type is integer, number, boolean or enum.
   - Names that begin with C(app_) or C(environment_) and are unknown are mistakes. Other variables are checked
     by the roles they belong to; of those, only texts such as C(false) from the command line, as by
     C(-e x=false), are reported.

@@ -90,13 +90,12 @@ def load(root: Path, files: Sequence[str]) -> Compose:
                 if found is not None:
                     compose.included.append(found)
     for document in [*compose.included, *compose.documents]:
-        compose.data = _merged(compose.data, document.data)
-    services = compose.data.get("services")
-    if isinstance(services, dict):
-        extended = {name: _extended(compose, name, service, ()) for name, service in services.items()}
-        compose.data["services"] = {
-            name: service for name, service in extended.items() if service is not RESET
-        }
+        services = document.data.get("services")
+        resolved = {}
+        if isinstance(services, dict):
+            extended = {name: _extended(compose, document, name, ()) for name in services}
+            resolved = {"services": extended}
+        compose.data = _merged(compose.data, {**document.data, **resolved})
     return compose
 
 
@@ -143,22 +142,21 @@ def _merged(base: Any, over: Any) -> Any:
     return base if over is None else over
 
 
-def _extended(compose: Compose, name: str, service: Any, seen: tuple[Any, ...]) -> Any:
-    extends = service.get("extends") if isinstance(service, dict) else None
-    if not extends:
+def _extended(compose: Compose, document: Document, name: Any, seen: tuple[Any, ...]) -> Any:
+    """Return a service of a file with what it extends, which may stand in another file."""
+    services = document.data.get("services")
+    service = services.get(name) if isinstance(services, dict) else None
+    if not isinstance(service, dict) or not service.get("extends") or (document.file, name) in seen:
         return service
+    extends = service["extends"]
     target = extends if isinstance(extends, dict) else {"service": extends}
-    file, other = target.get("file"), target.get("service")
-    if (file, other) in seen:
-        return service
-    if file:
-        document = _read(compose, posixpath.join(compose.directory, str(file)))
-        services = document.data.get("services") if document else None
-    else:
-        services = compose.data["services"]
-    base = services.get(other) if isinstance(services, dict) else None
-    own = {key: value for key, value in service.items() if key != "extends"}
-    return _merged(_extended(compose, str(other), base, (*seen, (file, other))) or {}, own)
+    base: Any = None
+    other: Document | None = document
+    if target.get("file"):
+        other = _read(compose, posixpath.join(posixpath.dirname(document.file), str(target["file"])))
+    if other:
+        base = _extended(compose, other, target.get("service"), (*seen, (document.file, name)))
+    return _merged(base or {}, {key: value for key, value in service.items() if key != "extends"})
 
 
 def as_list(value: Any) -> list[Any]:

@@ -7,11 +7,13 @@ fixes.
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -284,10 +286,20 @@ def compose_says(compose: Compose, system: System, texts: Mapping[str, str]) -> 
             if "is not a docker command" in message or "unknown shorthand flag" in message:
                 return [], "docker has no Compose plugin here"
             problem, go_on = _blamed(compose, copies, message)
-            problems.append(problem)
+            problems.append(replace(problem, problem=_without_values(problem.problem, texts)))
             if not go_on:
                 break
     return problems, ""
+
+
+def _without_values(message: str, texts: Mapping[str, str]) -> str:
+    """Return what Compose says without values of the environment: they may be secrets."""
+    for name, text in sorted(texts.items(), key=lambda item: -len(item[1])):
+        for shown in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+            # Short ones may be part of any word.
+            hidden = rf"{re.escape(shown)}" if len(shown) >= 8 else rf"(?<=['\"]){re.escape(shown)}(?=['\"])"
+            message = re.sub(hidden, f"(value of {name})", message) if shown else message
+    return message
 
 
 def _services_of(data: Any) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ class Problem:
 def near_miss(name: object, known: Iterable[object]) -> str:
     """Return the known name that `name` is probably a typing error of, or an empty text."""
     by_lower = {str(one).lower(): str(one) for one in known}
-    found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.7)
+    found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.65)
     return by_lower[found[0]] if found else ""
 
 

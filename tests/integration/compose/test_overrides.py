@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway.compose import Compose
+from ansible.module_utils.slipway import yamlfile
+from ansible.module_utils.slipway.compose import Compose, images, load, minimal
 from ansible.module_utils.slipway.override import colour_override, resources, stateful_override
+from ansible.module_utils.slipway.system import System
 
 from .conftest import IMAGE, NAME, Run, config, docker, system
 
@@ -141,3 +144,41 @@ def test_both_colours_beside_one_database(compose: Compose, run: Run) -> None:
     assert inspect(f"{NAME}-green", "web") == []
     assert inspect(NAME, "db")[0]["State"]["Running"]
     assert docker("volume", "inspect", f"{NAME}_uploads")
+
+
+def test_a_system_of_images_alone(tmp_path: Path) -> None:
+    services = {
+        "web": {"kind": "web", "port": 80, "image": IMAGE, "health": "/"},
+        "db": {
+            "kind": "stateful",
+            "image": "slipway/postgres:17",
+            "port": 5432,
+            "data": "/var/lib/postgresql/data",
+        },
+    }
+    alone = System.of(
+        {"app_name": NAME, "app_services": services}, {"app": ["one"], "data": ["one"]}, {"one": "::1"}
+    )
+    (tmp_path / "compose.yaml").write_text(yamlfile.dump(minimal(alone, environment=True)))
+    (tmp_path / ".env").write_text("A=1\n")
+    compose = load(tmp_path, ["compose.yaml"])
+    pinned = images(compose, alone, [])
+    seen = {}
+    for name, override in {
+        f"{NAME}-blue": colour_override(compose, alone, "blue", "one", "r1", pinned),
+        NAME: stateful_override(compose, alone, "one", pinned),
+    }.items():
+        (tmp_path / "slipway.yaml").write_text(yamlfile.dump(override))
+        files = ["-f", str(tmp_path / "compose.yaml"), "-f", str(tmp_path / "slipway.yaml")]
+        seen[name] = config(docker("compose", "-p", name, *files, "config", "--format", "json"))
+    web = seen[f"{NAME}-blue"]["services"]["web"]
+    assert web["environment"] == {"A": "1"}
+    assert web["ports"][0]["host_ip"] == "::1"
+    assert {one["name"] for one in seen[f"{NAME}-blue"]["networks"].values()} == {f"{NAME}-blue_default"}
+    assert all(one["external"] for one in seen[f"{NAME}-blue"]["networks"].values())
+    assert {one["name"] for one in seen[NAME]["networks"].values()} == {
+        f"{NAME}-blue_default",
+        f"{NAME}-green_default",
+    }
+    assert set(seen[NAME]["services"]) == {"db"}
+    assert seen[NAME]["volumes"]["db-data"] == {"name": f"{NAME}_db-data", "external": True}
