@@ -4,8 +4,8 @@
 usage: tests/bench/ship.py [--runs 3] [--json FILE]
 
 The image is Debian with 20 MB of dependencies that do not compress, and a small layer with the application,
-which is all that changes in an update. The host is a container with SSH and an engine of its own. `seconds` are
-those of the task itself; `wall` has Ansible's start in it. The floor is `docker save | ssh docker load` by hand.
+which is all that changes in an update. The host is a container with SSH and an engine of its own. `seconds`
+are those of the task itself; `wall` has Ansible's start in it. The floor is `docker save | ssh docker load`.
 """
 
 from __future__ import annotations
