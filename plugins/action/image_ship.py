@@ -150,12 +150,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if check:
                 return via, {**figures, "bytes_sent": box.size}, {}
             self.room(box, there)
-            sent += self.send(box, there["staged"].get(box.path.name, 0))
+            begun = there["staged"].get(box.path.name, 0)
+            sent += self.send(box, begun)
             loaded = self.module("load", lacking, archive=box.path.name)
             if not loaded["error"]:
                 return via, {**figures, "bytes_sent": sent}, loaded["ids"]
-            if not known:
-                break
+            if not (known or begun):
+                break  # that was all of it, in one piece: once more would end alike
             display.display(f"{self.host} | images: {loaded['error']}; the whole archive follows")
             there = {**there, "staged": {}}
         raise DockerError(f"`docker load` failed on {self.host}: {loaded['error']}")

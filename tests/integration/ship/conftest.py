@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,18 @@ class Ansible:
         self.directory = directory
         self.hosts = {host.name: host.inventory() for host in hosts}
 
-    def start(self, tasks: list[dict[str, Any]], hosts: str = "all", *options: str) -> subprocess.Popen[str]:
-        """Start a playbook with the given tasks."""
+    def start(
+        self,
+        tasks: list[dict[str, Any]],
+        hosts: str = "all",
+        *options: str,
+        book: tuple[Path, list[dict[str, Any]]] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start a playbook with the given tasks, or one given as a whole."""
         (self.directory / "hosts.json").write_text(json.dumps({"all": {"hosts": self.hosts}}))
-        book = self.directory / "play.yml"
-        book.write_text(yaml.safe_dump([{"hosts": hosts, "gather_facts": False, "tasks": tasks}]))
+        play = {"hosts": hosts, "gather_facts": False, "tasks": tasks}
+        path, plays = book or (self.directory / "play.yml", [play])
+        path.write_text(yaml.safe_dump(plays))
         environment = {
             **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -120,7 +128,7 @@ class Ansible:
             str(BIN / "ansible-playbook"),
             "-i",
             str(self.directory / "hosts.json"),
-            str(book),
+            str(path),
             *options,
         ]
         return subprocess.Popen(
@@ -214,3 +222,39 @@ def build(tmp_path: Path) -> Any:
         return sh("docker", "image", "inspect", "--format", "{{.Id}}", reference)
 
     return make
+
+
+@contextmanager
+def registry_server(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Run Debian's registry with TLS and a password, on an address both engines reach."""
+    folder = Path(__file__).parent / "registry"
+    sh("docker", "build", "--quiet", "--pull=false", "--tag", "slipway/registry:test", str(folder))
+    address = sh("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+    tls = tmp_path / "tls"
+    tls.mkdir()
+    subject = ["-subj", "/CN=registry", "-addext", f"subjectAltName=IP:{address}"]
+    files = ["-keyout", f"{tls}/registry.key", "-out", f"{tls}/registry.crt"]
+    sh("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files)
+    entry = ["docker", "run", "--rm", "--interactive", "slipway/registry:test", "htpasswd", "-niB", "deploy"]
+    (tls / "htpasswd").write_text(sh(*entry, input="sesame-4711") + "\n")
+    remove("ship-registry")
+    sh("docker", "run", "--detach", "--name", "ship-registry", "--publish", f"{address}:55900:5000",
+       "--volume", f"{tls}:/tls:ro", "slipway/registry:test")  # fmt: skip
+    url = f"{address}:55900"
+    try:
+        yield {
+            "url": f"{url}/team",
+            "username": "deploy",
+            "password": "sesame-4711",
+            "ca": f"{tls}/registry.crt",
+        }
+    finally:
+        remove("ship-registry")
+        sh("rm", "-rf", f"/etc/docker/certs.d/{url}")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The options of a registry that runs during the test."""
+    with registry_server(tmp_path) as options:
+        yield options
