@@ -285,9 +285,8 @@ class ConnectionsStep:
         streams: list[Stream] = []
         try:
             for number in range(1, self.allowed + 1):
-                stream = await self._open(streams)
-                if StatusPredicate("2xx", "").failure(stream.response.status) is not None:
-                    self._fail(stream, f"stream {number} of {self.allowed} allowed was not accepted")
+                # A server notices only when it next writes that somebody of an earlier step has hung up.
+                await self._accepted(streams, f"stream {number} of {self.allowed} allowed was not accepted")
             for stream in streams:
                 if not stream.alive:
                     self._fail(stream, "the server ended a stream that is allowed")
@@ -299,7 +298,7 @@ class ConnectionsStep:
             refused = extra.response.status
             extra.close()
             streams[0].close()
-            await self._accepted_again(streams)
+            await self._accepted(streams, "still refused after another stream had ended")
         finally:
             for stream in streams:
                 stream.close()
@@ -314,15 +313,16 @@ class ConnectionsStep:
             raise StepFailed(f"GET {self.request.url} (stream {len(streams)})", str(error)) from None
         return stream
 
-    async def _accepted_again(self, streams: list[Stream]) -> None:
+    async def _accepted(self, streams: list[Stream], otherwise: str) -> None:
         end = time.monotonic() + self._again
         while True:
             stream = await self._open(streams)
             if 200 <= stream.response.status < 300:
                 return
             stream.close()
+            streams.remove(stream)
             if time.monotonic() + _POLL > end:
-                self._fail(stream, f"still refused {self._again:g} s after another stream had ended")
+                self._fail(stream, f"{otherwise}, tried for {self._again:g} s")
             await asyncio.sleep(_POLL)
 
     def _fail(self, stream: Stream, reason: str) -> None:
