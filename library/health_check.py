@@ -163,7 +163,8 @@ def main() -> None:
         deadline = seconds(params["deadline"])
     except SpecError as error:
         module.fail_spec(error)
-    outcomes = asyncio.run(run_checks(checks, deadline, params["concurrency"], module.check_mode))
+    running = run_checks(checks, deadline, params["concurrency"], module.check_mode, module.redactor)
+    outcomes = asyncio.run(running)
     result = summary(outcomes, module.redactor)
     lacking = sorted({outcome.library for outcome in outcomes if outcome.library})
     if lacking:

@@ -196,7 +196,8 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=False, skipped=True, msg="the declaration is sound; no load in check mode")
     own = overhead(shape, all(route.fresh for route in routes))
-    statistics = asyncio.run(apply(shape, routes, params["release_header"], params["warm_up"]))
+    mask = module.redactor.text
+    statistics = asyncio.run(apply(shape, routes, params["release_header"], params["warm_up"], mask))
     load = module.redactor.data(statistics.summary())
     gates = judge(budgets, statistics.figures(), own, params["baseline"])
     for gate in gates:

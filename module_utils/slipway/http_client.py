@@ -336,7 +336,7 @@ class Response(NamedTuple):
         try:
             return json.loads(self.body.decode("utf-8"), parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            raise HttpError(f"invalid JSON: {error}; it starts with {self.body[:80]!r}") from None
+            raise HttpError(f"invalid JSON: {error}") from None
 
 
 def _no_constant(name: str) -> Any:

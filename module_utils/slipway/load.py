@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from .http_client import Request, parse_url
@@ -46,7 +46,11 @@ class Shape(NamedTuple):
 
 
 async def apply(
-    shape: Shape, routes: list[Route], release_header: str | None = None, warm_up: int = 0
+    shape: Shape,
+    routes: list[Route],
+    release_header: str | None = None,
+    warm_up: int = 0,
+    mask: Callable[[str], str] = str,
 ) -> Statistics:
     """Send `warm_up` requests that are not counted, then the load; returns what it was answered with."""
     if warm_up:
@@ -56,7 +60,8 @@ async def apply(
     gc.collect()
     gc.disable()
     try:
-        statistics = Statistics(time.perf_counter(), release_header.lower() if release_header else None)
+        header = release_header.lower() if release_header else None
+        statistics = Statistics(time.perf_counter(), header, mask)
         engine = Engine(routes, statistics)
         if shape.rate is not None:
             await engine.open(shape.rate, shape.requests, shape.duration)

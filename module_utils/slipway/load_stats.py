@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from .http1 import ResponseParser
@@ -51,10 +51,14 @@ class Statistics:
 
     :param began: the moment on the engine's clock from which seconds are counted.
     :param release_header: lower-case name of a response header that names the release, or None.
+    :param mask: takes secrets out of a body before its end is kept for a failure.
     """
 
-    def __init__(self, began: float, release_header: str | None = None) -> None:
+    def __init__(
+        self, began: float, release_header: str | None = None, mask: Callable[[str], str] = str
+    ) -> None:
         self.began = began
+        self._mask = mask
         self._release_header = release_header
         self.latencies = array("d")
         self._seconds = array("L")
@@ -77,7 +81,7 @@ class Statistics:
         route = job.route
         self.statuses[str(parser.status)] += 1
         if route.status.failure(parser.status) is not None:
-            body = tail[-200:].decode("utf-8", "replace")
+            body = self._mask(tail.decode("utf-8", "replace"))[-200:]
             self._fail(job, now, f"status {parser.status}", f"expected {route.status}; body ends {body!r}")
         else:
             self.routes[route.name] += 1

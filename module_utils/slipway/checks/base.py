@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from ..http1 import HttpError
 from ..http_client import Trace
 from ..predicates import MISSING, Predicate, SpecError, show, unknown_keys
+from ..redact import Redactor
 
 Facts = dict[str, Any]
 
@@ -106,8 +107,8 @@ class Kind:
         """Look once; returns facts by expectation; raises HttpError when there is nothing to look at."""
         raise NotImplementedError
 
-    def judge(self, facts: Facts) -> list[str]:
-        """One sentence for each expectation that does not hold."""
+    def judge(self, facts: Facts, redactor: Redactor) -> list[str]:
+        """One sentence for each expectation that does not hold; values are masked before they are cut."""
         failures = []
         for clause in self.clauses:
             try:
@@ -117,15 +118,15 @@ class Kind:
                 continue
             expected = clause.judge.failure(value)
             if expected is not None:
-                failures.append(f"{clause.label}: saw {show(value)}, expected {expected}")
+                failures.append(f"{clause.label}: saw {show(redactor.data(value))}, expected {expected}")
         return failures
 
-    def seen(self, facts: Facts) -> dict[str, Any]:
+    def seen(self, facts: Facts, redactor: Redactor) -> dict[str, Any]:
         """The values the expectations were held against, by label."""
         found = {}
         for clause in self.clauses:
             try:
-                value = clause.get(facts)
+                value = redactor.data(clause.get(facts))
             except HttpError as error:
                 value = f"({error})"
             if value is not MISSING:

@@ -149,9 +149,14 @@ def parse_checks(raw: Any, interval: float = 1.0, consecutive: int = 3, timeout:
 
 
 async def run_checks(
-    checks: list[Check], deadline: float = 60.0, concurrency: int = 50, check_mode: bool = False
+    checks: list[Check],
+    deadline: float = 60.0,
+    concurrency: int = 50,
+    check_mode: bool = False,
+    redactor: Redactor | None = None,
 ) -> list[Outcome]:
     """Run all checks until each is settled or `deadline` seconds are over."""
+    redactor = redactor or Redactor()
     outcomes = [Outcome(check) for check in checks]
     slots = asyncio.Semaphore(concurrency)
     end = time.monotonic() + deadline
@@ -167,7 +172,7 @@ async def run_checks(
         else:
             while not outcome.ok and time.monotonic() < end:
                 async with slots:
-                    await attempt(outcome, min(check.timeout, end - time.monotonic()))
+                    await attempt(outcome, min(check.timeout, end - time.monotonic()), redactor)
                 if outcome.library or (
                     check.severity == "warning" and settled.is_set() and not outcome.streak
                 ):
@@ -183,7 +188,7 @@ async def run_checks(
     return outcomes
 
 
-async def attempt(outcome: Outcome, timeout: float) -> None:
+async def attempt(outcome: Outcome, timeout: float, redactor: Redactor) -> None:
     """Look once and remember what was seen."""
     check = outcome.check
     if timeout <= 0:
@@ -196,8 +201,8 @@ async def attempt(outcome: Outcome, timeout: float) -> None:
     outcome.observed = {}
     try:
         facts = await asyncio.wait_for(check.kind.look(trace, timeout), timeout + 0.2)
-        reasons = check.kind.judge(facts)
-        outcome.observed = check.kind.seen(facts)
+        reasons = check.kind.judge(facts, redactor)
+        outcome.observed = check.kind.seen(facts, redactor)
     except (asyncio.TimeoutError, TooSlow):
         reasons = [trace.timeout_reason(timeout)]
         cut_short = timeout < check.timeout

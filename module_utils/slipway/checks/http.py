@@ -22,6 +22,7 @@ from ..http_client import (
     send,
 )
 from ..predicates import MISSING, Duration, Predicate, SpecError, StatusPredicate, seconds, size
+from ..redact import Redactor
 from ..selectors import Selector
 from .base import Clause, Facts, Kind, each, flag
 
@@ -199,12 +200,12 @@ class HttpCheck(Kind):
         """Send the request once."""
         return {"response": await send(self.request, trace, timeout), "any_type": self._any_type}
 
-    def judge(self, facts: Facts) -> list[str]:
-        """Failures, with the beginning of the body beside an unexpected status."""
-        failures = super().judge(facts)
+    def judge(self, facts: Facts, redactor: Redactor) -> list[str]:
+        """Failures, with the beginning of the body beside an unexpected status or JSON that is none."""
+        failures = super().judge(facts, redactor)
         response: Response = facts["response"]
-        if failures and failures[0].startswith("status:") and response.body:
-            failures[0] += f"; body: {response.text()[:120]!r}"
+        if response.body and any(failure.startswith(("status:", "json")) for failure in failures):
+            failures[-1] += f"; body: {redactor.text(response.text())[:120]!r}"
         if failures and len(response.hops) > 1:
             failures[-1] += "; redirected " + " -> ".join(response.hops)
         return failures

@@ -276,7 +276,7 @@ def test_name_with_a_dead_first_address(check: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_flapping_never_passes(check: Any) -> None:
-    """Up for a period, down for the next, with the module's own proportions (interval 1 s, three in a row)."""
+    """Up for a period, down for the next, with the module's own proportions (1 s, three in a row)."""
     began = time.monotonic()
 
     def flap(connection: socket.socket) -> None:

@@ -1,0 +1,168 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A user's journey: steps that build on each other, and steps that clean up whatever happened."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, NamedTuple, Union
+
+from .flow_context import BUILT_IN, METHODS, Context, StepFailed, references
+from .flow_request import COMMON_KEYS, RequestStep, one_action
+from .flow_sse import SseStep
+from .flow_steps import BurstStep, CacheStep, ConnectionsStep
+from .predicates import SpecError, unknown_keys
+from .redact import secret_values
+
+Step = Union[RequestStep, SseStep, BurstStep, CacheStep, ConnectionsStep]
+_KINDS: tuple[type[Step], ...] = (RequestStep, SseStep, BurstStep, CacheStep, ConnectionsStep)
+_ACTIONS = {action: kind for kind in _KINDS for action in kind.actions}
+# Cleaning up has time of its own, or a flow that ran out of time would leave its mess behind.
+_ALWAYS_SECONDS = 15.0
+
+
+class Declared(NamedTuple):
+    """A step as it was declared, known to be sound."""
+
+    name: str
+    kind: type[Step]
+    raw: dict[str, Any]
+    where: str
+
+
+class Flow(NamedTuple):
+    """A compiled flow."""
+
+    steps: list[Declared]
+    always: list[Declared]
+
+
+class Done(NamedTuple):
+    """What became of a step: `verdict` is pass, fail, warn or inconclusive (not run)."""
+
+    name: str
+    verdict: str
+    seen: str
+    ms: float
+    lines: list[str]
+
+
+def parse_flow(context: Context, steps: Any, always: Any = None) -> Flow:
+    """Compile all steps before any is run; raises SpecError with every mistake."""
+    if not isinstance(steps, list) or not steps:
+        raise SpecError("steps: an empty list walks nowhere; declare at least one")
+    problems: list[str] = []
+    known = set(BUILT_IN)
+    flow = Flow(
+        _declared(context, steps, "steps", known, problems),
+        _declared(context, always or [], "always", known, problems),
+    )
+    if problems:
+        raise SpecError(*problems)
+    return flow
+
+
+def _declared(
+    context: Context, entries: Any, group: str, known: set[str], problems: list[str]
+) -> list[Declared]:
+    found: list[Declared] = []
+    if not isinstance(entries, list):
+        problems.append(f"{group}: must be a list")
+        return found
+    names: set[str] = set()
+    for index, raw in enumerate(entries):
+        where = f"{group}[{index}]"
+        try:
+            if isinstance(raw, dict) and not any(key in _ACTIONS for key in raw):
+                every = (*COMMON_KEYS, *(key for kind in _KINDS for key in kind.keys))
+                misspelt = unknown_keys(raw, every, where)
+                raise SpecError(*(misspelt or [f"{where}: no action; known: {', '.join(_ACTIONS)}"]))
+            action = one_action(raw, where, tuple(_ACTIONS))
+        except SpecError as error:
+            problems += error.problems
+            continue
+        name = str(raw.get("name") or f"{action} {raw[action] if action in METHODS else ''}".strip())
+        where = f"{where} {name!r}"
+        if name in names:
+            problems.append(f"{where}: another step has this name")
+        names.add(name)
+        problems += [
+            f"{where}: ${{{used}}} is not saved by an earlier step"
+            for used in sorted(set(references(raw)))
+            # A step may use in `effect` what it saved itself.
+            if used not in known and used not in (raw.get("save") or {}) and raw.get("when_saved") != used
+        ]
+        try:
+            _ACTIONS[action](context, raw, where)
+            found.append(Declared(name, _ACTIONS[action], raw, where))
+        except SpecError as error:
+            problems += error.problems
+        except (TypeError, ValueError, AttributeError) as error:
+            problems.append(f"{where}: {error}")
+        if isinstance(raw.get("save"), dict):
+            known |= set(raw["save"])
+    return found
+
+
+async def run_flow(context: Context, flow: Flow, deadline: float, check_mode: bool = False) -> list[Done]:
+    """Run the steps until one fails, then the `always` steps; returns what became of each."""
+    done: list[Done] = []
+    end = time.monotonic() + deadline
+    failed = False
+    for step in flow.steps:
+        if failed:
+            done.append(_skipped(step, "not run: an earlier step failed"))
+            continue
+        result = await _run(context, step, end, check_mode)
+        failed = result.verdict == "fail"
+        done.append(result)
+    end = time.monotonic() + _ALWAYS_SECONDS
+    for step in flow.always:
+        result = await _run(context, step, end, check_mode)
+        # The journey itself was judged; what was left behind is worth a word, not a rollback.
+        done.append(result._replace(verdict="warn") if result.verdict == "fail" else result)
+    return done
+
+
+async def _run(context: Context, step: Declared, end: float, check_mode: bool) -> Done:
+    wanted = step.raw.get("when_saved")
+    if wanted is not None and wanted not in context.saved:
+        return Done(step.name, "pass", f"not needed: {wanted} was never saved", 0, [])
+    started = time.monotonic()
+    left = end - started
+    try:
+        if left <= 0:
+            raise StepFailed("not run: the flow's deadline was over")
+        if check_mode and set(references(step.raw)) - set(context.saved) - set(step.raw.get("save") or {}):
+            return _skipped(step, "not run in check mode: needs what a skipped step saves")
+        compiled = _compiled(context, step)
+        if check_mode and not compiled.read_only:
+            return _skipped(step, "not run in check mode: it changes something")
+        seen = await asyncio.wait_for(compiled.run(), left)
+        return Done(step.name, "pass", context.redactor.text(seen), _ms(started), [])
+    except asyncio.TimeoutError:
+        lines = [f"not finished when the flow's deadline came, after {left:.1f} s"]
+    except StepFailed as error:
+        lines = error.lines
+    except SpecError as error:  # a saved value does not fit where it was put
+        lines = error.problems
+    except Exception as error:  # a crash is a failure of this step, and cleaning up must go on
+        lines = [f"the step crashed: {type(error).__name__}: {error}"]
+    return Done(step.name, "fail", "", _ms(started), [context.redactor.text(line) for line in lines])
+
+
+def _compiled(context: Context, step: Declared) -> Step:
+    """The step with saved values in place; `effect` may need what the step will save, and is filled later."""
+    filled = context.fill({key: value for key, value in step.raw.items() if key != "effect"})
+    for value in secret_values(filled):
+        context.redactor.add(value)
+    return step.kind(context, {**step.raw, **filled}, step.where)
+
+
+def _skipped(step: Declared, why: str) -> Done:
+    return Done(step.name, "inconclusive", "", 0, [why])
+
+
+def _ms(started: float) -> float:
+    return round((time.monotonic() - started) * 1000, 1)

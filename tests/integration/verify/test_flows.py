@@ -1,0 +1,373 @@
+"""Flows against a shop that works, and against the same shop with one thing wrong at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible.module_utils.slipway.flow import Done, parse_flow, run_flow
+from ansible.module_utils.slipway.flow_context import Context
+from ansible.module_utils.slipway.predicates import SpecError
+from ansible.module_utils.slipway.redact import Redactor, secret_values
+from servers import serve
+from shop import HOOK_SECRET, PASSWORD, TOKEN, Shop
+
+
+class Journey:
+    """Runs flows against a shop and remembers everything that would be shown."""
+
+    def __init__(self, shop: Shop, base: str) -> None:
+        self.shop = shop
+        self.base = base
+        self.shown = ""
+
+    def walk(
+        self, *steps: Any, always: Any = (), deadline: float = 10.0, check_mode: bool = False, **more: Any
+    ) -> list[Done]:
+        redactor = Redactor(secret_values([*steps, *always]))
+        context = Context(self.base, redactor, **more)
+        flow = parse_flow(context, copy.deepcopy(list(steps)), copy.deepcopy(list(always)))
+        started = time.monotonic()
+        done = asyncio.run(run_flow(context, flow, deadline, check_mode))
+        assert time.monotonic() - started < deadline + 2
+        self.shown = json.dumps(done)
+        return done
+
+    def fails(self, *steps: Any, **more: Any) -> str:
+        (failed,) = [step for step in self.walk(*steps, **more) if step.verdict == "fail"]
+        return "\n".join(failed.lines)
+
+    def passes(self, *steps: Any, **more: Any) -> list[Done]:
+        done = self.walk(*steps, **more)
+        assert [step.verdict for step in done] == ["pass"] * len(done), done
+        return done
+
+
+@pytest.fixture
+def journey() -> Iterator[Journey]:
+    shop = Shop()
+    with serve(shop) as server:
+        yield Journey(shop, f"http://127.0.0.1:{server.port}")
+
+
+LOGIN = {
+    "name": "login",
+    "post": "/api/login",
+    "json": {"user": "smoke", "password": PASSWORD},
+    "expect": {
+        "status": 200,
+        "header": {"content-type": {"contains": "json"}},
+        "json": {"user.role": "admin", "length(items)": {"gte": 1}},
+    },
+    "save": {"token": {"json": "access_token", "secret": True}},
+}
+ME = {
+    "name": "me",
+    "get": "/api/me",
+    "headers": {"Authorization": "Bearer ${token}"},
+    "expect": {"json": {"you": "admin"}},
+}
+ORDER = {
+    "name": "order",
+    "post": "/api/orders",
+    "json": {"ref": "${uuid}"},
+    "expect": {"status": 201},
+    "save": {"order": {"json": "id"}},
+}
+PAY = {
+    "name": "pay",
+    "post": "/hooks/pay",
+    "body": '{"id": "${uuid}", "order": "${order}"}',
+    "sign": {"scheme": "standard-webhooks", "secret": HOOK_SECRET},
+    "effect": {"get": "/api/orders/${order}", "expect": {"json": {"payments": 1}}, "within": "2s"},
+    "replay": [
+        {"case": "same_id", "expect": {"status": [200, 409], "effect": "once"}},
+        {"case": "stale", "age": "10m"},
+        "tampered_body",
+        "no_signature",
+        "wrong_secret",
+        "same_signature",
+    ],
+}
+CLEAN = {"delete": "/api/orders/${order}", "when_saved": "order", "expect": {"status": [204, 404]}}
+
+
+def test_a_whole_journey(journey: Journey) -> None:
+    done = journey.passes(LOGIN, ME, ORDER, PAY, always=[CLEAN])
+    assert done[3].seen.endswith("6 forgeries answered as expected")
+    assert not journey.shop.orders, "the always step must have cleaned up"
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("twice", "effect after replay same_id"),
+        ("stale", "replay stale:"),
+        ("tampered", "replay tampered_body:"),
+        ("unsigned", "replay no_signature:"),
+    ],
+)
+def test_a_receiver_that_falls_for_a_forgery(journey: Journey, fault: str, reason: str) -> None:
+    journey.shop.faults = {fault}
+    if fault == "twice":
+        step = {**PAY, "replay": [{"case": "same_id", "expect": {"status": [200, 409], "effect": "once"}}]}
+    else:
+        step = PAY
+    assert reason in journey.fails(LOGIN, ORDER, step, always=[CLEAN])
+    assert not journey.shop.orders, "the always step must run after a failure"
+
+
+def test_failure_shows_request_answer_predicate_and_value(journey: Journey) -> None:
+    journey.shop.faults = {"login"}
+    shown = journey.fails(LOGIN, ME)
+    assert f"POST {journey.base}/api/login -> 200 OK" in shown
+    assert 'json user.role: saw "nobody", expected "admin"' in shown
+    assert '"role": "nobody"' in shown
+
+
+def test_secrets_are_shown_nowhere(journey: Journey) -> None:
+    journey.shop.faults = {"login"}
+    journey.walk(LOGIN)
+    assert TOKEN[:40] not in journey.shown and PASSWORD not in journey.shown
+    journey.shop.faults = set()
+    wrong = {**ME, "expect": {"json": {"token": "other", "you": "nobody"}}}
+    journey.walk(LOGIN, wrong)
+    assert 'saw \\"********\\"' in journey.shown
+    assert TOKEN[:40] not in journey.shown and "c00kie-value" not in journey.shown
+    # An error that repeats the password it was given.
+    journey.walk({**LOGIN, "json": {"user": "smoke", "password": "hunter2-hunter2"}})
+    assert "401" in journey.shown and "hunter2" not in journey.shown
+    journey.walk({**PAY, "body": '{"order": "x"}', "effect": {"get": "/api/orders/x"}, "replay": ["stale"]})
+    assert HOOK_SECRET not in journey.shown and HOOK_SECRET[6:] not in journey.shown
+
+
+def test_github_scheme(journey: Journey) -> None:
+    step = {
+        "post": "/hooks/github",
+        "body": '{"zen": "ü"}',
+        "sign": {"scheme": "github", "secret": "gh-secret"},
+        "replay": ["tampered_body", "no_signature", "wrong_secret"],
+    }
+    journey.passes(step)
+    assert "saw 401, expected 2xx" in journey.fails({**step, "sign": {"scheme": "github", "secret": "other"}})
+
+
+STREAM = {
+    "name": "stream",
+    "sse": "/api/events",
+    "read": {"events": 4, "first_within": "1s", "idle": "1s", "within": "5s"},
+    "expect": {"event": "tick", "json": {"seq": {"increasing": True}}, "buffered": False, "spread": "200ms"},
+    "resume": {"last_event_id": True, "expect": {"gap": 0}},
+}
+
+
+def test_event_stream(journey: Journey) -> None:
+    (done,) = journey.passes(STREAM)
+    assert "4 events over 0.3" in done.seen and "resumed" in done.seen
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("buffered", "something held them back"),
+        ("gap", "gap 2, expected 0"),
+        ("kind", "expected text/event-stream"),
+        ("mute", "no event within 1 s"),
+    ],
+)
+def test_event_stream_gone_wrong(journey: Journey, fault: str, reason: str) -> None:
+    journey.shop.faults = {fault}
+    assert reason in journey.fails(STREAM)
+
+
+def test_event_stream_expectations_can_fail(journey: Journey) -> None:
+    wrong = {**STREAM, "expect": {"event": "other", "json": {"seq": {"gt": 100}}}}
+    shown = journey.fails(wrong)
+    assert 'event: saw "tick", expected "other"' in shown and "json seq: saw 1, expected above 100" in shown
+
+
+BURST = {
+    "name": "limit",
+    "burst": {"get": "/api/limited", "requests": 30, "concurrency": 30},
+    "expect": {"only": [200, 429], "count": {"429": {"gte": 1}, "200": {"gte": 1}}, "recovers_within": "5s"},
+}
+
+
+def test_burst(journey: Journey) -> None:
+    (done,) = journey.passes(BURST)
+    assert done.seen.startswith("5x 200, 25x 429, recovered after")
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("unlimited", "count of 429: saw 0, expected at least 1"), ("burst500", "only: saw")],
+)
+def test_burst_gone_wrong(journey: Journey, fault: str, reason: str) -> None:
+    journey.shop.faults = {fault}
+    assert reason in journey.fails(BURST)
+
+
+def test_burst_that_never_recovers(journey: Journey) -> None:
+    step = {**BURST, "expect": {"count": {"429": 1}, "recovers_within": "300ms"}}
+    assert "recovers_within: still so 0.3 s after the burst" in journey.fails(step)
+
+
+def cache(by: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": "cache",
+        "cache": {"get": "/products/1", "by": by},
+        "expect": ["miss", "hit"],
+        "invalidate": {"put": "/products/1", "json": {"price": 2}},
+        "then": ["miss", {"changed": "body"}, "hit"],
+    }
+
+
+BY_HEADER = cache({"header": "x-cache", "hit": "HIT", "miss": "MISS"})
+BY_TIME = cache({"time_ratio": 3})
+
+
+@pytest.mark.parametrize("step", [BY_HEADER, BY_TIME], ids=["by header", "by time"])
+def test_cache(journey: Journey, step: dict[str, Any]) -> None:
+    journey.passes(step)
+
+
+def test_cache_gone_wrong(journey: Journey) -> None:
+    journey.shop.faults = {"uncached"}
+    assert 'saw "MISS", expected a hit' in journey.fails(BY_HEADER)
+    assert "expected 3 times faster" in journey.fails(BY_TIME)
+    journey.shop.faults = {"uninvalidated"}
+    journey.shop.cached = None
+    assert 'request 1 after the invalidation: saw "HIT", expected a miss' in journey.fails(BY_HEADER)
+    journey.shop.faults = set()
+    journey.shop.cached, journey.shop.price = None, 2
+    assert "changed: the body is the same" in journey.fails(BY_HEADER)
+
+
+CONNECTIONS = {
+    "name": "streams",
+    "connections": {"sse": "/api/events", "allowed": 2},
+    "expect": {"refused": 429},
+}
+
+
+def test_concurrent_streams(journey: Journey) -> None:
+    (done,) = journey.passes(CONNECTIONS)
+    assert "one more refused with 429" in done.seen
+    journey.shop.faults = {"streams"}
+    assert "stream 3 was expected to be refused with 429" in journey.fails(CONNECTIONS)
+    journey.shop.faults = set()
+    three = {
+        "connections": {"sse": "/api/events", "allowed": 3},
+        "expect": {"refused": 429, "again_within": "2s"},
+    }
+    assert "stream 3 of 3 allowed was not accepted" in journey.fails(three)
+
+
+def test_deadline_ends_a_hanging_flow_and_cleaning_up_still_runs(journey: Journey) -> None:
+    slow = {"name": "slow", "get": "/slow", "timeout": "9s"}
+    done = journey.walk(ORDER, slow, ME | {"headers": {}}, always=[CLEAN], deadline=0.7)
+    assert [step.verdict for step in done] == ["pass", "fail", "inconclusive", "pass"]
+    assert "not finished when the flow's deadline came" in done[1].lines[0]
+    assert not journey.shop.orders
+
+
+def test_failed_cleaning_is_a_warning(journey: Journey) -> None:
+    journey.shop.faults = {"delete"}
+    done = journey.walk(ORDER, always=[CLEAN])
+    assert [step.verdict for step in done] == ["pass", "warn"]
+
+
+def test_post_is_never_repeated_unless_asked(journey: Journey) -> None:
+    defaults = {"retry": {"for": "1s", "every": "100ms", "on": [404]}}
+    journey.fails({"post": "/nowhere"}, defaults=defaults)
+    assert journey.shop.requests.count(("POST", "/nowhere")) == 1
+    journey.fails({"get": "/nowhere"}, defaults=defaults)
+    assert journey.shop.requests.count(("GET", "/nowhere")) > 3
+    asked = {"retry": {"for": "1s", "every": "100ms", "on": [404], "methods": ["POST"]}}
+    journey.fails({"post": "/nowhere"}, defaults=asked)
+    assert journey.shop.requests.count(("POST", "/nowhere")) > 3
+
+
+def test_within_waits_for_what_takes_a_moment(journey: Journey) -> None:
+    step = {"get": "/api/orders/o1", "within": "3s", "expect": {"status": 200}}
+    started = time.monotonic()
+    import threading
+
+    threading.Timer(0.6, lambda: journey.shop.orders.update(o1={"id": "o1"})).start()
+    journey.passes(step)
+    assert 0.5 < time.monotonic() - started < 2
+
+
+def test_check_mode_runs_only_what_reads(journey: Journey) -> None:
+    done = journey.walk(
+        LOGIN,
+        ME,
+        STREAM,
+        BURST,
+        BY_HEADER,
+        {"name": "read", "get": "/products/1"},
+        always=[CLEAN],
+        check_mode=True,
+    )
+    assert {step.name: step.verdict for step in done} == {
+        "login": "inconclusive",
+        "me": "inconclusive",
+        "stream": "pass",
+        "limit": "inconclusive",
+        "cache": "inconclusive",
+        "read": "pass",
+        "delete /api/orders/${order}": "pass",
+    }
+    assert {method for method, _target in journey.shop.requests} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        ({"gte": "/"}, "unknown key 'gte'; did you mean 'get'?"),
+        ({"get": "/", "expct": {}}, "did you mean 'expect'?"),
+        ({"get": "/", "expect": {}}, "an empty expectation asserts nothing"),
+        ({"get": "/", "expect": {"json": {}}}, "must be a mapping with at least one entry"),
+        ({"get": "/", "expect": {"status": []}}, "an empty list asserts nothing"),
+        ({"get": "/", "expect": {"stauts": 200}}, "did you mean 'status'?"),
+        ({"get": "/", "expect": {"json": {"a": {"contain": 1}}}}, "did you mean 'contains'?"),
+        ({"get": "/", "post": "/"}, "exactly one action is needed, found get and post"),
+        ({"get": "/${order}"}, "${order} is not saved by an earlier step"),
+        ({"get": "/", "save": {"a": {"jsn": "a"}}}, "exactly one action is needed"),
+        ({"post": "/", "replay": ["stale"]}, "needs sign"),
+        ({"post": "/", "sign": {"scheme": "githb", "secret": "x"}}, "did you mean 'github'?"),
+        ({"post": "/", "sign": {"scheme": "github", "secret": ""}}, "must not be empty"),
+        (
+            {"post": "/", "sign": {"scheme": "github", "secret": "x"}, "replay": ["stale"]},
+            "nothing can be stale",
+        ),
+        (
+            {"post": "/", "sign": {"scheme": "stripe", "secret": "x"}, "replay": ["stael"]},
+            "did you mean 'stale'?",
+        ),
+        ({"post": "/", "sign": {"scheme": "stripe", "secret": "x"}, "replay": []}, "replays nothing"),
+        ({"sse": "/", "read": {"event": 1}}, "did you mean 'events'?"),
+        ({"sse": "/", "expect": {"buffered": False}}, "needs read.events of at least 2"),
+        ({"burst": {"get": "/"}, "expect": {}}, "at least one entry"),
+        ({"cache": {"get": "/", "by": {"header": "x", "hit": "H"}}}, "miss is required"),
+        ({"connections": {"sse": "/", "allowd": 2}}, "did you mean 'allowed'?"),
+        ({"get": "/", "headers": {"A": "b\r\nc: d"}}, "line break in the value"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_sent(
+    journey: Journey, step: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        journey.walk({"get": "/"} | {"name": "first"}, step)
+    assert problem in str(caught.value)
+    assert not journey.shop.requests
+
+
+def test_no_steps_are_no_flow(journey: Journey) -> None:
+    with pytest.raises(SpecError, match="walks nowhere"):
+        journey.walk()
