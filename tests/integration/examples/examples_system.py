@@ -42,8 +42,8 @@ def run(*command: str, check: bool = True, **options: Any) -> subprocess.Complet
 class Container:
     """A running container, reached by its address."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, port: int = 8000) -> None:
+        self.name, self.port = name, port
         networks = self.inspect()["NetworkSettings"]["Networks"]
         self.address: str = next(iter(networks.values()))["IPAddress"]
 
@@ -61,7 +61,7 @@ class Container:
 
     def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> Answer:
         """One request on a connection of its own."""
-        return ask(self.address, 8000, method, path, body, headers)
+        return ask(self.address, self.port, method, path, body, headers)
 
     def logs(self) -> str:
         """What it has said so far."""

@@ -109,7 +109,7 @@ class Worker:
     def work(self, connection: Connection) -> None:
         """Ask for reviews until told to leave.
 
-        All of it over the lease's own connection: an error there, which may mean a lost lease, ends the process.
+        All of it over the lease's own connection: an error there may mean a lost lease, and ends the process.
         """
         while not self.leave.is_set():
             ALIVE.touch()

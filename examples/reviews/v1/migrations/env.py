@@ -27,7 +27,9 @@ else:
         connect_args={"connect_timeout": 5, "application_name": "reviews-migrate"},
     )
     with engine.connect() as connection:
-        connection.execute(text("select set_config('lock_timeout', :timeout, false)"), {"timeout": lock_timeout})
+        connection.execute(
+            text("select set_config('lock_timeout', :timeout, false)"), {"timeout": lock_timeout}
+        )
         connection.commit()
         context.configure(connection=connection, **options)
         with context.begin_transaction():
