@@ -254,6 +254,7 @@ indexes:
     schema: {description: Schema., type: str}
     table: {description: Table., type: str}
     tier: {description: Tier., type: int}
+    wanted: {description: Declared state, type: str}
     state:
       description:
         - State now (in check mode, before anything is done), one of V(valid), V(invalid), V(missing), V(drifted), V(absent), V(unknown).
@@ -305,8 +306,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.slipway.pg_connect import PSYCOPG_ERROR, Target, connection_arguments
 from ansible.module_utils.slipway.pg_index_apply import Entry, Run
+from ansible.module_utils.slipway.pg_index_gates import gates
 from ansible.module_utils.slipway.pg_index_plan import Policy
-from ansible.module_utils.slipway.pg_index_report import Progress, Record, gates
+from ansible.module_utils.slipway.pg_index_report import Progress, Record
 from ansible.module_utils.slipway.pg_index_spec import parse_all
 from ansible.module_utils.slipway.pg_index_watch import Options
 from ansible.module_utils.slipway.pg_sql import Refused

@@ -69,6 +69,7 @@ class Entry:
             "schema": self.spec.schema,
             "table": self.spec.table or (index.table if index else ""),
             "tier": self.spec.tier,
+            "wanted": self.spec.state,
             "state": self.state,
             "action": self.action,
             "definition": index.definition if index and self.state != "absent" else None,

@@ -26,12 +26,14 @@ SELECT l.pid, l.mode, p.gid, p.owner AS prepared_by, extract(epoch FROM clock_ti
        {activity}
 FROM pg_locks l
 LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-LEFT JOIN pg_prepared_xacts p ON l.pid IS NULL AND l.virtualtransaction = '-1/' || p.transaction
+LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid'
+                     AND x.virtualtransaction = l.virtualtransaction
+LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
 WHERE l.locktype = 'relation' AND l.granted
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND l.relation = ANY(%(tables)s::bigint[]::oid[])
   AND (l.pid IS NULL OR l.pid <> ALL(%(ours)s::int[]))
-  AND (%(drop)s OR l.mode = ANY('{{RowExclusiveLock,ShareUpdateExclusiveLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}}'))
+  AND (%(drop)s OR l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareLock'))
 """
 
 _SNAPSHOTS = """

@@ -10,13 +10,14 @@ import time
 from typing import Any
 
 from .pg_connect import Facts, describe, psycopg
+from .pg_index_blockers import blockers
 from .pg_index_catalog import Index, Table, read_indexes, set_search_path
 from .pg_index_probe import LOCK_TIMEOUT, Probe, parse_path
 from .pg_index_spec import IndexSpec
 from .pg_index_watch import Budget, Session, Stopped
 from .pg_sql import fit_name, human_bytes, ident, literal, parse_bytes, qualified
 
-_CLEANUP_WAIT = 30.0
+_CLEANUP_WAIT, _CLEANUP_WAIT_HELD = 30.0, 3.0
 _SAMPLES = 5
 # What may well work a second time. A cancelled build is not among them: somebody wanted it to stop.
 _TRANSIENT = {"40P01", "55P03", "57P02", "57P03"}
@@ -57,14 +58,15 @@ class Builder:
         sql = spec.create_sql(
             name, on=qualified(table.schema, table.name), concurrently=self.options.concurrently
         )
-        attempts = self.options.retries + 1
+        attempts, serial = self.options.retries + 1, False
         while True:
             attempts -= 1
             session.wait_until_free(table.oid, label, budget)
             failure = self._attempt(sql, spec, label, table, budget)
             if failure is None:
                 break
-            if failure.sqlstate == "53100" and "shared memory" in str(failure):
+            if failure.sqlstate == "53100" and "shared memory" in str(failure) and not serial:
+                serial = True
                 self._without_workers(f"{label}: {describe(failure)}")
             elif attempts < 0 or not (failure.sqlstate is None or failure.sqlstate in _TRANSIENT):
                 raise self._explained(failure, spec, name, table, probe)
@@ -114,7 +116,9 @@ class Builder:
             left = self.find(table.oid, name)
             if left is None or left.valid:
                 return ""
-            self.drop(left, Budget(_CLEANUP_WAIT), careful=False)
+            # Who holds a lock on the table now may hold it for long; the next run can do this as well.
+            held = blockers(self.session.watch, [table.oid], self.session.ours, label, drop=True)
+            self.drop(left, Budget(_CLEANUP_WAIT_HELD if held else _CLEANUP_WAIT), careful=False)
         except (Stopped, psycopg.Error) as error:
             cost = (
                 "still costs every write"

@@ -17,7 +17,7 @@ from typing import Any
 from .pg_connect import describe, psycopg
 from .pg_index_catalog import Index, Signature, Table, read_indexes, set_search_path
 from .pg_index_spec import IndexSpec
-from .pg_sql import ident, qualified
+from .pg_sql import ident, qualified, tokens
 
 # A clone and its indexes hold a few locks each until the rollback; the server's table of locks is shared.
 _BATCH = 60
@@ -144,6 +144,16 @@ def _failure(spec: IndexSpec, error: Any) -> Probe:
             text = "several statements where one index definition is expected"
         elif any(not _is_simple(column) for column in spec.columns):
             text += " (an expression other than a plain function call needs its own brackets: \"(data ->> 'key')\")"
+    elif code == "42703":
+        written = {
+            value
+            for part in (*spec.columns, spec.where or "")
+            for kind, value in tokens(part)
+            if kind == "word"
+        }
+        folded = sorted(word for word in written if word != word.lower() and f'"{word.lower()}"' in text)
+        if folded:
+            text += f" (a name with capitals needs double quotes: '\"{folded[0]}\"')"
     return Probe(error=f"PostgreSQL refuses the declaration: {text}")
 
 

@@ -1,6 +1,6 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run over indexes leaves: gates for the report, a progress file, and the record of what a release added."""
+"""What a run over indexes leaves on the host: a progress file, and the record of what a release added."""
 
 from __future__ import annotations
 
@@ -13,44 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from .pg_sql import Refused
-
-Gate = dict[str, Any]
-
-
-def gates(
-    results: list[dict[str, Any]], failed: list[dict[str, Any]], blockers: list[dict[str, Any]]
-) -> list[Gate]:
-    """Return one gate for the whole list and one for each index that is not as declared."""
-    good = [item for item in results if item["state"] in ("valid", "absent")]
-    names = {(item["schema"], item["name"]) for item in failed}
-    found: list[Gate] = []
-    for item in results:
-        key = (item["schema"], item["name"])
-        label = f"index {item['schema']}.{item['name']}"
-        limit = "absent" if item.get("wanted") == "absent" else "valid"
-        if key in names:
-            found.append(_gate(label, item["state"], limit, "fail", item["reason"]))
-        elif item["state"] == "unknown":
-            found.append(_gate(label, "unknown", limit, "inconclusive", item["reason"]))
-        elif item["state"] not in ("valid", "absent"):
-            found.append(_gate(label, item["state"], limit, "warn", item["reason"]))
-    verdict = max((gate["verdict"] for gate in found), key=_WEIGHT.index, default="pass")
-    total = _gate(
-        "declared indexes in place", f"{len(good)}/{len(results)}", f"{len(results)}/{len(results)}", verdict
-    )
-    if blockers:
-        found.append(_gate("transactions in the way of index builds", len(blockers), 0, "fail"))
-    return [total, *found]
-
-
-_WEIGHT = ["pass", "warn", "inconclusive", "fail"]
-
-
-def _gate(name: str, value: Any, limit: Any, verdict: str, detail: str = "") -> Gate:
-    gate = {"name": name, "value": value, "limit": limit, "verdict": verdict}
-    if detail:
-        gate["detail"] = detail
-    return gate
 
 
 class Progress:
