@@ -109,7 +109,7 @@ class System:
 def default_port_base(name: str) -> int:
     """Return the first host port of a system that declares none: one of 60 ranges of 200, by its name.
 
-    They end below 32768, where Linux begins to take the ports of outgoing connections from: a container cannot
+    They end below 32768, where the ports of outgoing connections begin: a container cannot
     publish a port while such a connection holds it, and does not start.
     """
     return 20000 + 2 * PORTS_PER_COLOUR * (zlib.crc32(name.encode()) % 60)
