@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -51,20 +52,26 @@ class Project:
 
     def docker(self, *arguments: str) -> str:
         """Run docker and return what it prints; ProjectError where it fails."""
-        code, output, error = self.run(["docker", *arguments])
+        return self._output(["docker", *arguments])
+
+    def _output(self, command: list[str]) -> str:
+        code, output, error = self.run(command)
         if code:
             last = "\n".join(error.strip().splitlines()[-15:])
-            raise ProjectError(f"`docker {' '.join(arguments)}` failed:\n{last}")
+            shown = " ".join(command[command.index("docker") :])
+            raise ProjectError(f"`{shown}` failed:\n{last}")
         return output
 
     def compose(self, *arguments: str) -> str:
         """Run docker compose with the project's files."""
         root = self.root or Path()
-        command = ["compose", "--project-name", self.name, "--project-directory", str(root / self.spec["directory"])]
+        # Variables of this shell would win over those of the environment file.
+        clean = ["env", "-i", f"PATH={os.environ.get('PATH', os.defpath)}", f"HOME={os.environ.get('HOME', '/root')}"]
+        command = [*clean, "docker", "compose", "--project-name", self.name, "--project-directory", str(root / self.spec["directory"])]
         command += ["--env-file", str(root / self.spec["env_file"])]
         for name in self.spec["files"]:
             command += ["--file", str(root / name)]
-        return self.docker(*command, *arguments)
+        return self._output([*command, *arguments])
 
     def containers(self, services: Iterable[str] = ()) -> list[core.Container]:
         """Return the project's containers, of all services or the named ones."""
