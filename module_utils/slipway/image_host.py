@@ -15,13 +15,18 @@ from typing import Any
 
 from .docker_images import DockerError, ImageFacts, Runner, docker, engine, familiar, inspect, inspect_all
 
-_LOADING = "loading.json"
 CERTIFICATES = Path("/etc/docker/certs.d")
 
 
 def same(image: ImageFacts | None, wanted: dict[str, Any]) -> bool:
-    """Say whether an image is the wanted one ({id, fingerprint}), on whichever kind of image store."""
-    return image is not None and (image.id == wanted["id"] or image.fingerprint == wanted["fingerprint"])
+    """Say whether an image is the wanted one ({id, fingerprint}) and whole, on whichever kind of image store.
+
+    containerd's store names an image before its layers are complete. After a load that failed or was cut off,
+    version 26 does not list it, and version 28 lists it with its id but without layers.
+    """
+    if image is None or not image.layers:
+        return False
+    return bool(image.id == wanted["id"] or image.fingerprint == wanted["fingerprint"])
 
 
 def probe(run: Runner, images: list[dict[str, Any]], staging: str, check: bool) -> dict[str, Any]:
@@ -38,7 +43,6 @@ def probe(run: Runner, images: list[dict[str, Any]], staging: str, check: bool) 
     about = engine(run)
     if not check:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _forget_interrupted(run, directory)
     there = inspect_all(run)
     lacking, tagged = [], []
     for wanted in images:
@@ -104,20 +108,6 @@ def _clean(staging: Path) -> None:
         leftover.unlink()
 
 
-def _forget_interrupted(run: Runner, staging: Path) -> None:
-    """Take the names from images whose loading failed or was interrupted.
-
-    containerd's store names an image before its layers are complete; without this the next run would take it
-    for a whole one. A name that still stands for an older image is left alone.
-    """
-    note = staging / _LOADING
-    if note.exists():
-        for wanted in json.loads(note.read_text() or "[]"):
-            if same(inspect(run, wanted["reference"]), wanted):
-                run(["docker", "image", "rm", wanted["reference"]])
-        note.unlink()
-
-
 def load(run: Runner, images: list[dict[str, Any]], staging: str, archive: str) -> dict[str, Any]:
     """Load the staged archive, and compare what is there afterwards.
 
@@ -125,13 +115,10 @@ def load(run: Runner, images: list[dict[str, Any]], staging: str, archive: str) 
     Raises DockerError when the disk is full, or the loaded images are not the wanted ones.
     """
     directory = Path(staging)
-    path, note = directory / archive, directory / _LOADING
-    note.write_text(json.dumps(images))
-    rc, out, err = run(["docker", "load", "--quiet", "--input", str(path)])
+    rc, out, err = run(["docker", "load", "--quiet", "--input", str(directory / archive)])
     # Version 28 with containerd's store exits 0 when layers are missing, and says so on stdout.
     broken = any(line.startswith("Error") for line in out.splitlines())
     if rc != 0 or broken:
-        _forget_interrupted(run, directory)
         _clean(directory)
         if "no space left on device" in err.lower():
             raise DockerError(
