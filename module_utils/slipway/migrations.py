@@ -61,6 +61,7 @@ class State:
     revision: str
     pending: list[Pending]
     schema: pg_schema.Schema | None
+    stamp: str = ""
 
     def summary(self) -> dict[str, t.Any]:
         """For people and reports: without the whole schema."""
@@ -105,13 +106,13 @@ class Migrations:
     def info(self) -> State:
         """Where the database stands and what is pending. Raises MigrationError when the tool cannot say."""
         if not self.tool.info:
-            return State(self._booked(), [], self._schema())
+            return State(self._booked(), [], *self._schema())
         command = fill(self.tool.info, target=self.target)
         done = self.options.compose.run(command)
         if done.returncode not in (0, self.tool.pending_status):
             raise MigrationError(self._failed(command, done.returncode, done.stdout + done.stderr))
         revision, pending = self.tool.parse(done.stdout)
-        return State(revision or self._booked(), pending, self._schema())
+        return State(revision or self._booked(), pending, *self._schema())
 
     def sql(self, state: State) -> tuple[str, str]:
         """The pending migrations as SQL and the reason why there is none: one of the two is empty."""
@@ -220,13 +221,22 @@ class Migrations:
     def _look(self, before: State) -> State:
         """Where the database stands now; asked of the database itself where that will do: quicker."""
         if self.conn is not None and self.tool.book:
-            return State(self._booked(), [], self._schema())
+            return State(self._booked(), [], *self._schema(before))
         if not self.tool.info:
-            return State(before.revision, [], self._schema())
+            return State(before.revision, [], *self._schema(before))
         return self.info()
 
-    def _schema(self) -> pg_schema.Schema | None:
-        return None if self.conn is None else pg_schema.listing(self.conn)
+    def _schema(self, before: State | None = None) -> tuple[pg_schema.Schema | None, str]:
+        """The schema and its stamp; the one from before when the stamp says that nothing has changed."""
+        if self.conn is None:
+            return None, ""
+        stamp = pg_schema.stamp(self.conn)
+        if before is not None and before.stamp == stamp:
+            return before.schema, stamp
+        try:
+            return pg_schema.listing(self.conn), stamp
+        except psycopg.errors.LockNotAvailable as error:
+            raise MigrationError(self._who_locks()) from error
 
     def _booked(self) -> str:
         """The revision the tool's own table holds; empty when there is no such table or no login."""
@@ -274,8 +284,19 @@ class Migrations:
 
     def _one(self, query: str, *values: t.Any) -> t.Any:
         assert self.conn is not None  # noqa: S101
-        row = self.conn.execute(query, values).fetchone()
+        row = self.conn.execute(query, values or None).fetchone()
         return row[0] if row else None
+
+    def _who_locks(self) -> str:
+        who = self._one(
+            "SELECT string_agg(DISTINCT format('pid %s (%s, %s) on %s', pid, usename, state, relation::regclass),"
+            " ', ') FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE granted AND locktype = 'relation'"
+            " AND mode = 'AccessExclusiveLock' AND a.datname = current_database()"
+        )
+        return (
+            f"the schema cannot be read, somebody locks a table for more than 30 s: {who}. Wait until that is "
+            "done, or end it with: SELECT pg_terminate_backend(<pid>)"
+        )
 
     def _who_holds(self, key: int, wait: float) -> str:
         who = self._one(

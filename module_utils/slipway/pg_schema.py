@@ -87,6 +87,15 @@ WHERE y.typtype IN ('e', 'd', 'r') AND n.nspname !~ '^pg_' AND n.nspname <> 'inf
 UNION ALL
 SELECT 'extension ' || extname, extversion FROM pg_extension"""
 
+CATALOGS = (
+    *("pg_namespace", "pg_class", "pg_attribute", "pg_attrdef", "pg_index", "pg_constraint", "pg_trigger"),
+    *("pg_policy", "pg_sequence", "pg_proc", "pg_type", "pg_enum", "pg_extension"),
+)
+STAMP_OF_ONE = "SELECT '{0} ' || count(*) || ' ' || coalesce(sum(xmin::text::bigint), 0) FROM {0}"
+STAMP = "SELECT md5(string_agg(stamp, ' ' ORDER BY stamp)) FROM ({}) x(stamp)".format(
+    " UNION ALL ".join(map(STAMP_OF_ONE.format, CATALOGS))
+)
+
 
 def listing(conn: psycopg.Connection[t.Any]) -> Schema:
     """Every object of the users' schemas, in one read-only transaction. Raises psycopg.Error."""
@@ -94,7 +103,18 @@ def listing(conn: psycopg.Connection[t.Any]) -> Schema:
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         # With an empty path definitions come out fully qualified, whoever asks.
         conn.execute("SET LOCAL search_path = ''")
+        # Printing an index waits for whoever has locked its table.
+        conn.execute("SET LOCAL lock_timeout = '30s'")
         return dict(conn.execute(LISTING, {"books": list(BOOKS), "invalid": INVALID}).fetchall())
+
+
+def stamp(conn: psycopg.Connection[t.Any]) -> str:
+    """The same as long as nobody has changed a catalog. Unlike ``listing()`` it waits for no lock on a table.
+
+    A temporary table changes it too: equal stamps mean an equal schema, different ones mean nothing.
+    """
+    row = conn.execute(STAMP).fetchone()
+    return str(row[0]) if row else ""
 
 
 def fingerprint(schema: Schema) -> str:

@@ -11,8 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.slipway import migration_lint
+import ansible.module_utils
 from ansible.plugins.action import ActionBase
+
+# Ansible makes our module_utils known to modules, not to its own process.
+_UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
+if _UTILS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(_UTILS)
+
+from ansible.module_utils.slipway import migration_lint
 
 #: An argument of the action alone, which the module does not know.
 OWN = ("lint", "contract", "lint_grades")

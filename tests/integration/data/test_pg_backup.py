@@ -21,11 +21,11 @@ SEED = r'''
 CREATE SCHEMA "Odd Names";
 CREATE TYPE public.mood AS ENUM ('sad', 'ok');
 CREATE TABLE public.orders (id bigserial PRIMARY KEY, x text, total numeric(12,2),
-  at timestamptz DEFAULT now(), f double precision, j jsonb, b bytea, a int[], m public.mood, twice int GENERATED ALWAYS AS (7) STORED);
+  at timestamptz DEFAULT now(), f double precision, j jsonb, b bytea, a int[], m public.mood,
+  twice int GENERATED ALWAYS AS (7) STORED);
 INSERT INTO public.orders (x, total, f, j, b, a, m)
-  SELECT 'x' || g, g / 7.0, random(), jsonb_build_object('g', g), decode(md5(g::text), 'hex'),
-  ARRAY[g, g], 'ok'
-  FROM generate_series(1, 3000) g;
+  SELECT 'x' || g, g / 7.0, random(), jsonb_build_object('g', g), decode(md5(g::text), 'hex'), ARRAY[g, g],
+  'ok' FROM generate_series(1, 3000) g;
 CREATE TABLE "Odd Names"."Table.with ""quotes""" (x int, y text);
 INSERT INTO "Odd Names"."Table.with ""quotes""" VALUES (1, NULL), (2, '%s {} \'), (2, '%s {} \');
 CREATE TABLE public.empty (id int);
