@@ -82,7 +82,7 @@ def parse_url(text: str) -> Url:
 def parse_address(text: Any, default_port: int | None = None) -> Address:
     """`host:port`, `[v6]:port`, or a bare host where a default port is known; raises SpecError."""
     text = str(text).strip()
-    match = re.fullmatch(r"\[([0-9A-Fa-f:.%]+)\](?::([0-9]+))?|([^:\s/]+)(?::([0-9]+))?", text)
+    match = re.fullmatch(r"\[([0-9A-Fa-f:.]+(?:%\w+)?)\](?::([0-9]+))?|([^:\s/]+)(?::([0-9]+))?", text)
     if match:
         host, port = match.group(1) or match.group(3), match.group(2) or match.group(4)
     elif text.count(":") > 1 and re.fullmatch("[0-9A-Fa-f:.]+", text):

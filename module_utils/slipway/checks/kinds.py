@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+from .amqp import AmqpCheck
 from .base import Kind
+from .dns import DnsCheck
 from .host import ContainerCheck, DiskCheck, SystemdCheck
 from .http import HttpCheck, TcpCheck
+from .http_apis import ClickhouseCheck, PrometheusCheck
+from .mongodb import MongodbCheck
 from .postgres import PostgresCheck
 from .redis import RedisCheck
 from .tls import TlsCheck
@@ -16,11 +20,16 @@ KINDS: dict[str, type[Kind]] = {
     for kind in (
         HttpCheck,
         TcpCheck,
+        DnsCheck,
         TlsCheck,
         PostgresCheck,
         RedisCheck,
         ContainerCheck,
         SystemdCheck,
         DiskCheck,
+        AmqpCheck,
+        MongodbCheck,
+        ClickhouseCheck,
+        PrometheusCheck,
     )
 }

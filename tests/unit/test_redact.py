@@ -1,0 +1,70 @@
+"""Secrets are found where people write them, and masked in every form they take."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from ansible.module_utils.slipway.redact import MASK, Redactor, secret_values
+from hypothesis import given
+from hypothesis import strategies as st
+
+SECRET = st.text(min_size=4, max_size=30).filter(lambda text: text.strip() == text and MASK not in text)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"postgres": {"host": "db", "password": "s3cret-pw"}},
+        {"redis": {"password": "s3cret-pw"}},
+        {"http": {"headers": {"Authorization": "Bearer s3cret-pw"}}},
+        {"http": {"headers": {"authorization": "Basic " + base64.b64encode(b"joe:s3cret-pw").decode()}}},
+        {"http": {"headers": {"X-Api-Key": "s3cret-pw", "Cookie": "a=b"}}},
+        {"http": "https://joe:s3cret-pw@shop.test/"},
+        {"postgres": "postgresql://app:s3cret-pw@db/shop"},
+        {"postgres": "host=db password=s3cret-pw dbname=shop"},
+        {"postgres": {"dsn": "host=db password='s3cret-pw'"}},
+        {"post": "/login", "json": {"user": {"db_password": "s3cret-pw"}}},
+        {"sign": {"scheme": "github", "secret": "s3cret-pw"}},
+        [{"steps": [{"form": {"access_token": "s3cret-pw"}}]}],
+    ],
+)
+def test_found(declared: Any) -> None:
+    assert "s3cret-pw" in secret_values(declared)
+
+
+def test_what_is_only_named_like_a_secret_is_left_alone() -> None:
+    declared = {
+        "save": {"token": {"json": "access_token", "secret": True}},
+        "expect": {"json": {"token_type": "bearer", "password": "never"}},
+        "name": "password reset",
+        "url": "https://shop.test/token",
+    }
+    assert secret_values(declared) == set()
+
+
+@given(SECRET, st.text(max_size=20), st.text(max_size=20))
+def test_masked_in_every_form(secret: str, before: str, after: str) -> None:
+    redactor = Redactor([secret])
+    for form in (
+        secret,
+        quote(secret, safe=""),
+        json.dumps(secret)[1:-1],
+        base64.b64encode(secret.encode()).decode(),
+    ):
+        assert form not in redactor.text(form)
+        assert MASK in redactor.text(before + form + after)
+
+
+def test_data_and_learning() -> None:
+    redactor = Redactor()
+    redactor.add({"a": ["tok-123", None, True, "x"], "b": 98765})
+    assert redactor.data({"k tok-123": ["tok-123", 98765, 1, True]}) == {f"k {MASK}": [MASK, MASK, 1, True]}
+
+
+def test_longer_secrets_go_first() -> None:
+    redactor = Redactor(["abc", "abcdef"])
+    assert redactor.text("abcdef abc") == f"{MASK} {MASK}"
