@@ -32,7 +32,8 @@ display = Display()
 
 # The detached process ends by itself; this only bounds what a bug could leave running.
 LIMIT_S = 7 * 24 * 3600
-FIRST_LOOK_S, LOOK_EVERY_S = 0.2, 2.0
+FIRST_LOOK_S = 0.2
+LOOK_EVERY_S = 2.0
 # A lost connection costs nothing but news, so it is tried again for this long.
 PATIENCE_S = 120.0
 _MARK = "--- slipway job ---"
