@@ -190,6 +190,12 @@ options:
   progress_file:
     description: File on the host to append progress to as JSON lines. The action plugin sets it.
     type: str
+  defer:
+    description: >-
+      Do nothing and return RV(pending) when there is something to do. The action plugin uses it, to start long work
+      detached from the controller.
+    type: bool
+    default: false
 requirements:
   - psycopg >= 3.1 (Debian package python3-psycopg) on the host the module runs on
 attributes:
@@ -290,6 +296,10 @@ blockers:
     query: {description: Start of its last query, type: str}
     reason: {description: How it holds up the work, type: str}
     blocks: {description: Index it holds up, type: str}
+pending:
+  description: There is work to do, and O(defer) asked not to do it.
+  returned: with O(defer), when there is something to do
+  type: bool
 gates:
   description: What was seen beside what was expected.
   returned: always
@@ -349,6 +359,7 @@ def arguments() -> dict[str, Any]:
         "release": {"type": "str"},
         "record": {"type": "path"},
         "progress_file": {"type": "str"},
+        "defer": {"type": "bool", "default": False},
     }
 
 
@@ -367,6 +378,8 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
     work = Run(Target(params), policy, options, Progress(params["progress_file"]), done)
     entries = work.look(specs, {spec.label for spec in everything})
+    if params["defer"] and any(entry.open for entry in entries):
+        return {"changed": False, "pending": True, "failed_indexes": [], "warnings": []}
     if not check_mode:
         work.apply(entries)
     results = [entry.result() for entry in entries]

@@ -26,6 +26,8 @@ class Progress:
             self._file = os.fdopen(
                 os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8"
             )
+            # Whoever follows this file can see by the pid whether somebody still writes it.
+            self._write({"pid": os.getpid()})
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Write a record unless it repeats the last one about the same index."""
@@ -35,8 +37,11 @@ class Progress:
             if self._last.get(record["index"]) == record:
                 return
             self._last[record["index"]] = record
-            self._file.write(json.dumps({"at": round(time.time(), 3), **record}, default=str) + "\n")
-            self._file.flush()
+            self._write(record)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps({"at": round(time.time(), 3), **record}, default=str) + "\n")
+        self._file.flush()
 
 
 class Record:
@@ -72,7 +77,7 @@ class Record:
             data = self.read()
             items = data["releases"].setdefault(self.release, [])
             kept = ("name", "schema", "table", "tier", "action")
-            items.append({**{key: item[key] for key in kept}, "at": round(time.time())})
+            items.append({**{key: item[key] for key in kept}, "at": round(time.time(), 3)})
             self._write(data)
 
     def complete(self, tiers: set[int]) -> None:
@@ -83,7 +88,7 @@ class Record:
             data = self.read()
             new = {str(tier) for tier in tiers} - set(data["tiers"])
             if new:
-                data["tiers"].update({tier: round(time.time()) for tier in new})
+                data["tiers"].update({tier: round(time.time(), 3) for tier in new})
                 self._write(data)
 
     def _write(self, data: dict[str, Any]) -> None:
