@@ -104,7 +104,9 @@ class Colours:
             needed = colour in self.arguments["running"] or colour == self.arguments["workers"]
             known = root and (needed or Path(root, "colour.json").exists())
             self.projects[colour] = (
-                Project.of(module.run_command, name, *described) if known else Project(module.run_command, name)
+                Project.of(module.run_command, name, *described)
+                if known
+                else Project(module.run_command, name)
             )
 
     def containers(self) -> dict[str, list[dict[str, Any]]]:
@@ -165,7 +167,11 @@ class Colours:
 
 def state(containers: dict[str, list[dict[str, Any]]]) -> str:
     """Return the containers as text for a diff."""
-    return "".join(f"{found['name']}: {found['status']} {found['release']}\n" for all_ in containers.values() for found in all_)
+    return "".join(
+        f"{found['name']}: {found['status']} {found['release']}\n"
+        for all_ in containers.values()
+        for found in all_
+    )
 
 
 def main() -> None:
@@ -182,7 +188,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    named = [*module.params["running"], *([module.params["workers"]] if module.params["workers"] in COLOURS else [])]
+    named = [
+        *module.params["running"],
+        *([module.params["workers"]] if module.params["workers"] in COLOURS else []),
+    ]
     unknown = [colour for colour in named if colour not in module.params["colours"]]
     if unknown:
         module.fail_json(msg=f"`colours` does not say which files {', '.join(unknown)} runs from.")
@@ -193,7 +202,10 @@ def main() -> None:
             todo = colours.pending(before)
             module.exit_json(
                 changed=bool(todo),
-                diff={"before": state(before), "after": state(before) + "".join(f"{line}\n" for line in todo)},
+                diff={
+                    "before": state(before),
+                    "after": state(before) + "".join(f"{line}\n" for line in todo),
+                },
                 containers={colour: public(found) for colour, found in before.items()},
             )
         colours.apply()

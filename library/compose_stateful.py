@@ -90,7 +90,9 @@ def main() -> None:
     arguments = module.params
     result: dict[str, Any] = {"changed": False, "gates": []}
     try:
-        project = Project.of(module.run_command, arguments["name"], arguments["directory"], "project.json", "slipway.yaml")
+        project = Project.of(
+            module.run_command, arguments["name"], arguments["directory"], "project.json", "slipway.yaml"
+        )
         services = project.spec["services"]
         before = project.containers(services)
         drifted = [name for name in project.drifted() if name in services] if before else []
@@ -102,7 +104,10 @@ def main() -> None:
             after = before
         else:
             project.up(
-                services, recreate=arguments["recreate"], timeout=arguments["timeout"], settled=arguments["settled"]
+                services,
+                recreate=arguments["recreate"],
+                timeout=arguments["timeout"],
+                settled=arguments["settled"],
             )
             after = project.containers(services)
             result["changed"] = changed(before, after)

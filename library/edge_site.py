@@ -64,7 +64,12 @@ def main() -> None:
         "changed": bool(written),
         "written": [str(path) for path in written],
         "diff": [
-            {"before_header": str(path), "after_header": str(path), "before": before[path] or "", "after": wanted[path]}
+            {
+                "before_header": str(path),
+                "after_header": str(path),
+                "before": before[path] or "",
+                "after": wanted[path],
+            }
             for path in written
         ],
     }
@@ -80,11 +85,17 @@ def main() -> None:
                 path.unlink()
             else:
                 write_atomically(path, before[path] or "", 0o644)
-        module.fail_json(msg=f"nginx refuses the configuration, so it was left as it was:\n{(output + error).strip()}", rc=code)
+        module.fail_json(
+            msg=f"nginx refuses the configuration, so it was left as it was:\n{(output + error).strip()}",
+            rc=code,
+        )
     # `reload` of a stopped nginx fails; on a new host it is started here.
     code, output, error = module.run_command(["systemctl", "reload-or-restart", "nginx"])
     if code:
-        module.fail_json(msg=f"nginx did not take its new configuration: {error.strip()}\nLook at it: journalctl -u nginx -n 20", rc=code)
+        module.fail_json(
+            msg=f"nginx did not take its new configuration: {error.strip()}\nLook at it: journalctl -u nginx -n 20",
+            rc=code,
+        )
     module.exit_json(**result)
 
 

@@ -123,7 +123,9 @@ def main() -> None:
             arguments["domain"], port=arguments["port"], tls=arguments["tls"], path=arguments["path"]
         )
         try:
-            result["requests"] = edge.confirm(address, colour, arguments["requests"], start + arguments["timeout"])
+            result["requests"] = edge.confirm(
+                address, colour, arguments["requests"], start + arguments["timeout"]
+            )
         except edge.EdgeError as error:
             if arguments["back_on_failure"]:
                 edge.point(directory, before)

@@ -98,7 +98,9 @@ def main() -> None:
         client = docker.from_env(timeout=120)
         client.ping()
     except docker.errors.DockerException as error:
-        module.fail_json(msg=f"No Docker engine answers on this machine: {error}\nStart it (`make setup` does) and run the same command again.")
+        module.fail_json(
+            msg=f"No Docker engine answers on this machine: {error}\nStart it (`make setup` does) and run the same command again."
+        )
     fleet = Fleet(client, arguments["name"], arguments["image"], arguments["directory"])
     try:
         if arguments["state"] == "absent":

@@ -80,7 +80,6 @@ distribution:
   type: str
 """
 
-import os
 import re
 import shutil
 import time
@@ -108,7 +107,9 @@ def version_of(module: AnsibleModule, program: str) -> str:
 
 def at_least(version: str, least: str) -> bool:
     """Compare dotted versions by their numbers."""
-    return [int(part) for part in re.findall(r"\d+", version)] >= [int(part) for part in re.findall(r"\d+", least)]
+    return [int(part) for part in re.findall(r"\d+", version)] >= [
+        int(part) for part in re.findall(r"\d+", least)
+    ]
 
 
 def listeners() -> dict[int, str]:
@@ -125,7 +126,7 @@ def listeners() -> dict[int, str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             for descriptor in (process / "fd").iterdir():
-                target = os.readlink(descriptor)
+                target = str(descriptor.readlink())
                 if target.startswith("socket:[") and target[8:-1] in inodes:
                     owners[inodes[target[8:-1]]] = (process / "comm").read_text().strip()
         except OSError:
@@ -151,14 +152,22 @@ def missing_packages(module: AnsibleModule, packages: list[str]) -> list[str]:
     """Return which Debian packages are not installed."""
     if not packages:
         return []
-    _code, output, _error = module.run_command(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\n", *packages])
+    _code, output, _error = module.run_command(
+        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev}\n", *packages]
+    )
     installed = {line.split()[0] for line in output.splitlines() if line.split()[1:2] == ["ii"]}
     return [package for package in packages if package not in installed]
 
 
 def gate(name: str, value: str, limit: str, passed: bool, detail: str = "") -> dict[str, str]:
     """Return a gate; `detail` says what to do where it failed."""
-    return {"name": name, "value": value, "limit": limit, "verdict": "pass" if passed else "fail", "detail": "" if passed else detail}
+    return {
+        "name": name,
+        "value": value,
+        "limit": limit,
+        "verdict": "pass" if passed else "fail",
+        "detail": "" if passed else detail,
+    }
 
 
 def main() -> None:
@@ -181,7 +190,9 @@ def main() -> None:
     for program, least in arguments["programs"].items():
         if versions[program]:
             fix = f"update {program} on this host, or let slipway install Debian's: remove the other package"
-            gates.append(gate(program, versions[program], f">= {least}", at_least(versions[program], str(least)), fix))
+            gates.append(
+                gate(program, versions[program], f">= {least}", at_least(versions[program], str(least)), fix)
+            )
     for path, least in arguments["disk"].items():
         free = free_gb(path)
         fix = f"make room: docker system df; du -xh {path} | sort -h | tail"
@@ -189,18 +200,36 @@ def main() -> None:
     if arguments["memory_gb"]:
         memory = available_memory_gb()
         fix = "see who uses it: ps aux --sort -rss | head"
-        gates.append(gate("memory", f"{memory:.1f} GB", f">= {arguments['memory_gb']} GB", memory >= arguments["memory_gb"], fix))
+        gates.append(
+            gate(
+                "memory",
+                f"{memory:.1f} GB",
+                f">= {arguments['memory_gb']} GB",
+                memory >= arguments["memory_gb"],
+                fix,
+            )
+        )
     if arguments["ports"]:
         owners = listeners()
         for port in arguments["ports"]:
             owner = owners.get(port, "nobody")
             allowed = owner == "nobody" or owner in arguments["port_owners"]
             fix = f"stop what listens there: ss -ltnp 'sport = :{port}'"
-            gates.append(gate(f"port {port}", owner, "nobody or " + ", ".join(arguments["port_owners"]), allowed, fix))
+            gates.append(
+                gate(f"port {port}", owner, "nobody or " + ", ".join(arguments["port_owners"]), allowed, fix)
+            )
     if arguments["controller_time"]:
         skew = abs(time.time() - arguments["controller_time"])
         fix = "set the clock: timedatectl set-ntp true"
-        gates.append(gate("clock", f"{skew:.0f} s off", f"<= {arguments['clock_skew']:.0f} s", skew <= arguments["clock_skew"], fix))
+        gates.append(
+            gate(
+                "clock",
+                f"{skew:.0f} s off",
+                f"<= {arguments['clock_skew']:.0f} s",
+                skew <= arguments["clock_skew"],
+                fix,
+            )
+        )
     release = Path("/etc/debian_version")
     result: dict[str, Any] = {
         "changed": False,

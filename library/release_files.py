@@ -88,7 +88,10 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "default": [],
-                "options": {"path": {"type": "path", "required": True}, "mode": {"type": "str", "required": True}},
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "mode": {"type": "str", "required": True},
+                },
             },
             "directory": {"type": "path"},
             "files": {"type": "dict", "default": {}, "no_log": True},

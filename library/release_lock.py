@@ -114,15 +114,18 @@ def main() -> None:
         module.exit_json(**{**result, "changed": not module.check_mode and lock.release(arguments["token"])})
     if arguments["state"] == "read" or module.check_mode:
         if found and found[1] <= arguments["ttl"] and arguments["state"] == "held":
-            module.warn(f"A deploy would stop here: the lock is held by {describe(found[0], found[1], phase)}.")
+            module.warn(
+                f"A deploy would stop here: the lock is held by {describe(found[0], found[1], phase)}."
+            )
         module.exit_json(**result)
     me = {key: arguments[key] for key in ("token", "owner", "controller", "command")}
     try:
         gone = lock.acquire(me, arguments["wait"], steal=phase in arguments["steal_in"])
     except Held as held:
         module.fail_json(
-            msg=f"Another release of {releases.root.name} is under way: the lock is held by {describe(held.holder, held.age, phase)}.\n"
-            f"Nothing was touched. Wait until it is done; a lock whose holder has died is taken over after {arguments['ttl']} s without a heartbeat.",
+            msg=f"Another release of {releases.root.name} is under way: the lock is held by"
+            f" {describe(held.holder, held.age, phase)}.\nNothing was touched. Wait until it is done; a lock whose holder"
+            f" has died is taken over after {arguments['ttl']} s without a heartbeat.",
             **result,
         )
     if gone:

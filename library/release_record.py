@@ -135,7 +135,10 @@ def apply(releases: core.Releases, arguments: dict[str, Any]) -> list[Any]:
                 f"See who: cat {releases.root}/lock.json"
             )
         return [core.merge(record, {"phase": arguments["phase"] or record["phase"], **arguments["data"]})]
-    records = [{**other} if other["id"] != identifier else core.merge(record, arguments["data"]) for other in releases.all()]
+    records = [
+        {**other} if other["id"] != identifier else core.merge(record, arguments["data"])
+        for other in releases.all()
+    ]
     moment = core.now()
     return list(core.closed(records, identifier, arguments["verdict"], arguments["reason"], moment))
 
@@ -151,7 +154,11 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "required": True},
-            "state": {"type": "str", "default": "read", "choices": ["read", "begun", "phase", "closed", "synced", "pruned"]},
+            "state": {
+                "type": "str",
+                "default": "read",
+                "choices": ["read", "begun", "phase", "closed", "synced", "pruned"],
+            },
             "release": {"type": "str"},
             "phase": {"type": "str"},
             "verdict": {"type": "str", "choices": list(core.VERDICTS)},
@@ -188,12 +195,16 @@ def main() -> None:
             live=core.live(records),
             unfinished=pending,
             edge=colour,
-            settlement=core.settlement(pending, colour, watch_verdict(releases, pending["id"])) if pending else None,
+            settlement=core.settlement(pending, colour, watch_verdict(releases, pending["id"]))
+            if pending
+            else None,
             target=core.rollback_target(records, arguments["rollback_to"]),
         )
         if arguments["state"] == "closed":
             ended = releases.read(arguments["release"])
-            result["report"] = {"release": {key: ended.get(key) for key in ("id", "system", "verdict", "reason")}}
+            result["report"] = {
+                "release": {key: ended.get(key) for key in ("id", "system", "verdict", "reason")}
+            }
     except core.ReleaseError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

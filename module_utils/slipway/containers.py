@@ -15,7 +15,11 @@ def summary(inspected: dict[str, Any]) -> Container:
     labels = inspected["Config"].get("Labels") or {}
     state = inspected["State"]
     ports = [
-        {"address": binding["HostIp"], "port": int(binding["HostPort"]), "container_port": int(inside.split("/")[0])}
+        {
+            "address": binding["HostIp"],
+            "port": int(binding["HostPort"]),
+            "container_port": int(inside.split("/")[0]),
+        }
         for inside, bindings in sorted((inspected["NetworkSettings"].get("Ports") or {}).items())
         for binding in bindings or []
     ]
@@ -46,7 +50,9 @@ def _last_probe(state: dict[str, Any]) -> str:
 
 def parse_inspect(output: str) -> list[Container]:
     """Return the containers in the output of `docker inspect`, by name."""
-    return sorted((summary(entry) for entry in json.loads(output or "[]")), key=lambda container: container["name"])
+    return sorted(
+        (summary(entry) for entry in json.loads(output or "[]")), key=lambda container: container["name"]
+    )
 
 
 def readiness(container: Container, uptime: float, settled: float) -> str:
@@ -78,6 +84,10 @@ def complaint(container: Container) -> str:
     if container["status"] in ("exited", "dead"):
         return f"ended with exit code {container['exit_code']}"
     if container["health"] in ("unhealthy", "starting"):
-        probe = f"; its health check last said: {container['health_output']}" if container["health_output"] else ""
+        probe = (
+            f"; its health check last said: {container['health_output']}"
+            if container["health_output"]
+            else ""
+        )
         return f"is {container['health']}{probe}"
     return f"is {container['status']}"

@@ -38,7 +38,9 @@ def read(arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> Declared
         known = hostvars[host]
         addresses[host] = str(known.get("app_address") or known.get("ansible_host") or host)
     system = System.of(variables, groups, addresses)
-    texts = environment.effective(variables.get("environment_values") or {}, variables.get("environment_contract") or {})
+    texts = environment.effective(
+        variables.get("environment_values") or {}, variables.get("environment_contract") or {}
+    )
     root, names = Path(source["dir"]), list(source.get("compose") or [])
     if not names:
         names = ["compose.yaml"]

@@ -113,7 +113,9 @@ def ask(address: Address) -> tuple[int, str]:
     else:
         connection = http.client.HTTPConnection(address.host, address.port, timeout=address.timeout)
     try:
-        connection.request("GET", address.path, headers={"Host": address.domain, "User-Agent": "slipway-edge"})
+        connection.request(
+            "GET", address.path, headers={"Host": address.domain, "User-Agent": "slipway-edge"}
+        )
         response = connection.getresponse()
         response.read()
         return response.status, response.getheader(COLOUR_HEADER, "") or "none"

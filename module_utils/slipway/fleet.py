@@ -29,7 +29,9 @@ def free_address(subnet: str, taken: set[str]) -> str:
     for number, address in enumerate(ipaddress.ip_network(subnet).hosts(), start=1):
         if number >= 10 and str(address) not in taken:
             return str(address)
-    raise FleetError(f"Network {subnet} has no free address left: remove a fleet you no longer need (`make fleet-down`).")
+    raise FleetError(
+        f"Network {subnet} has no free address left: remove a fleet you no longer need (`make fleet-down`)."
+    )
 
 
 class Fleet:
@@ -50,7 +52,9 @@ class Fleet:
 
     def network(self) -> Any | None:
         """Return the fleet's network, None where there is none."""
-        found = [network for network in self.client.networks.list(names=[self.name]) if network.name == self.name]
+        found = [
+            network for network in self.client.networks.list(names=[self.name]) if network.name == self.name
+        ]
         return found[0] if found else None
 
     # -- what there should be
@@ -73,7 +77,9 @@ class Fleet:
         for host in started:
             existing[host].start()
         variables = {
-            host: self._variables(existing[host], network, key, time.monotonic() + timeout, new=host in created + started)
+            host: self._variables(
+                existing[host], network, key, time.monotonic() + timeout, new=host in created + started
+            )
             for host in hosts
         }
         self._write(variables)
@@ -96,13 +102,26 @@ class Fleet:
 
     def _require_image(self) -> None:
         if not self.client.images.list(name=self.image):
-            raise FleetError(f"Image {self.image} is not on this machine: run `images/build` (`make setup` does) and try again.")
+            raise FleetError(
+                f"Image {self.image} is not on this machine: run `images/build` (`make setup` does) and try again."
+            )
 
     def _key(self) -> Path:
         key = self.directory / "id_ed25519"
         if not key.exists():
-            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"slipway fleet {self.name}", "-f", str(key)]
-            subprocess.run(command, check=True)
+            command = [
+                "ssh-keygen",
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-C",
+                f"slipway fleet {self.name}",
+                "-f",
+                str(key),
+            ]
+            subprocess.run(command, check=True)  # noqa: S603 - our own command line
         return key
 
     def _network(self) -> Any:
@@ -112,11 +131,15 @@ class Fleet:
         for subnet in SUBNETS:
             pool = {"Driver": "default", "Config": [{"Subnet": subnet}]}
             try:
-                return self.client.networks.create(self.name, driver="bridge", ipam=pool, labels={LABEL: self.name})
+                return self.client.networks.create(
+                    self.name, driver="bridge", ipam=pool, labels={LABEL: self.name}
+                )
             except Exception as error:  # the engine's own class is not importable where docker is missing
                 if "overlaps" not in str(error):
                     raise
-        raise FleetError("No free private network is left for the fleet: `docker network ls` shows what is in use.")
+        raise FleetError(
+            "No free private network is left for the fleet: `docker network ls` shows what is in use."
+        )
 
     def _create(self, host: str, network: Any) -> Any:
         network.reload()
@@ -144,13 +167,16 @@ class Fleet:
         container.start()
         return container
 
-    def _variables(self, container: Any, network: Any, key: Path, deadline: float, *, new: bool) -> dict[str, Any]:
+    def _variables(
+        self, container: Any, network: Any, key: Path, deadline: float, *, new: bool
+    ) -> dict[str, Any]:
         address = container.labels["slipway.address"]
         known_hosts = self.directory / "known_hosts"
         host_key = self._host_key(container, deadline)
         if new:
             public = key.with_suffix(".pub").read_text().strip()
-            script = f"install -d -m 700 /root/.ssh && echo '{public}' > /root/.ssh/authorized_keys && chmod 600 /root/.ssh/authorized_keys"
+            keys = "/root/.ssh/authorized_keys"
+            script = f"install -d -m 700 /root/.ssh && echo '{public}' > {keys} && chmod 600 {keys}"
             container.exec_run(["sh", "-c", script])
         lines = known_hosts.read_text().splitlines() if known_hosts.exists() else []
         line = f"{address} {host_key}"
@@ -164,7 +190,8 @@ class Fleet:
             "ansible_user": "root",
             "ansible_become": False,
             "ansible_ssh_private_key_file": str(key),
-            "ansible_ssh_common_args": f"-o UserKnownHostsFile={known_hosts} -o GlobalKnownHostsFile=/dev/null -o IdentitiesOnly=yes",
+            "ansible_ssh_common_args": f"-o UserKnownHostsFile={known_hosts} -o GlobalKnownHostsFile=/dev/null"
+            " -o IdentitiesOnly=yes",
             "app_address": address,
         }
 
@@ -177,7 +204,8 @@ class Fleet:
                 return str(output.decode().strip())
             if time.monotonic() > deadline:
                 raise FleetError(
-                    f"Container {container.name} did not start SSH in time. Look at it: docker exec {container.name} journalctl -b --no-pager"
+                    f"Container {container.name} did not start SSH in time."
+                    f" Look at it: docker exec {container.name} journalctl -b --no-pager"
                 )
             time.sleep(0.2)
 

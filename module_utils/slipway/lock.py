@@ -7,6 +7,7 @@ Its modification time is the heartbeat, read against the clock of the host it li
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -69,16 +70,12 @@ class Lock:
             holder, age = found
             if steal or age > self.ttl or holder.get("token") == me["token"]:
                 self._remove(holder)
-                continue_from = holder
-                return self._after_takeover(me, continue_from)
+                # Somebody else may be quicker: then they hold it, and that is said.
+                self.acquire(me, wait=0)
+                return holder
             if time.monotonic() > deadline:
                 raise Held(holder, age)
             time.sleep(0.2)
-
-    def _after_takeover(self, me: Holder, gone: Holder) -> Holder:
-        # Somebody else may be quicker: then they hold it, and that is said.
-        self.acquire(me, wait=0)
-        return gone
 
     def _remove(self, holder: Holder) -> None:
         # Renamed first: two contenders who both saw the old holder must not remove each other's new lock.
@@ -89,10 +86,8 @@ class Lock:
             return
         moved = json.loads(aside.read_text())
         if moved.get("token") != holder.get("token"):
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.link(aside, self.path)
-            except FileExistsError:
-                pass
         aside.unlink()
 
     def release(self, token: str) -> bool:

@@ -39,7 +39,9 @@ def differences(inputs: dict[str, str], record: Record | None) -> list[str]:
     return [words for name, words in INPUTS.items() if inputs.get(name) != before.get(name)]
 
 
-def deploy(records: list[Record], edge_colour: str, facts: Record, inputs: dict[str, str], force: bool) -> Record:
+def deploy(
+    records: list[Record], edge_colour: str, facts: Record, inputs: dict[str, str], force: bool
+) -> Record:
     """Plan a deploy.
 
     `records` are those of the leading host, `edge_colour` is what the edge points at, `facts` what is known of the

@@ -46,7 +46,9 @@ class Project:
         """
         path = Path(root) / spec
         if not path.exists():
-            raise ProjectError(f"{path} is missing, so {name} can't be started: the release was not handed its files.")
+            raise ProjectError(
+                f"{path} is missing, so {name} can't be started: the release was not handed its files."
+            )
         described = json.loads(path.read_text())
         return cls(run, name, Path(root), {**described, "files": [*described["files"], second]})
 
@@ -66,8 +68,21 @@ class Project:
         """Run docker compose with the project's files."""
         root = self.root or Path()
         # Variables of this shell would win over those of the environment file.
-        clean = ["env", "-i", f"PATH={os.environ.get('PATH', os.defpath)}", f"HOME={os.environ.get('HOME', '/root')}"]
-        command = [*clean, "docker", "compose", "--project-name", self.name, "--project-directory", str(root / self.spec["directory"])]
+        clean = [
+            "env",
+            "-i",
+            f"PATH={os.environ.get('PATH', os.defpath)}",
+            f"HOME={os.environ.get('HOME', '/root')}",
+        ]
+        command = [
+            *clean,
+            "docker",
+            "compose",
+            "--project-name",
+            self.name,
+            "--project-directory",
+            str(root / self.spec["directory"]),
+        ]
         command += ["--env-file", str(root / self.spec["env_file"])]
         for name in self.spec["files"]:
             command += ["--file", str(root / name)]
@@ -76,7 +91,9 @@ class Project:
     def containers(self, services: Iterable[str] = ()) -> list[core.Container]:
         """Return the project's containers, of all services or the named ones."""
         mine = [f"label=com.docker.compose.project={self.name}", "label=com.docker.compose.oneoff=False"]
-        listed = self.docker("ps", "--all", "--quiet", *(word for one in mine for word in ("--filter", one))).split()
+        listed = self.docker(
+            "ps", "--all", "--quiet", *(word for one in mine for word in ("--filter", one))
+        ).split()
         if not listed:
             return []
         # One may be removed between the two calls; what is left is what counts.
@@ -115,7 +132,9 @@ class Project:
             uptime = time.monotonic() - started
             # One that ran before has proved itself.
             states = {
-                found["name"]: core.readiness(found, settled if _running([found]) <= before else uptime, settled)
+                found["name"]: core.readiness(
+                    found, settled if _running([found]) <= before else uptime, settled
+                )
                 for found in containers
             }
             failed = [found for found in containers if states[found["name"]] == "failed"]
@@ -134,13 +153,19 @@ class Project:
             _code, output, error = self.run(["docker", "logs", "--tail", "20", found["name"]])
             logs[found["name"]] = (output + error).strip()
             lines.append(f"{found['name']} {core.complaint(found)} (after {seconds:.0f} s). Its last lines:")
-            lines += [f"    {line}" for line in logs[found["name"]].splitlines()] or ["    (it printed nothing)"]
+            lines += [f"    {line}" for line in logs[found["name"]].splitlines()] or [
+                "    (it printed nothing)"
+            ]
         nothing = f"Project {self.name} has no containers of {', '.join(services)} after `up`."
         return ProjectError("\n".join(lines) or nothing, logs)
 
     def stop(self, services: Iterable[str] = ()) -> bool:
         """Stop containers, each with the grace its Compose file gives it; True where one was running."""
-        names = [found["name"] for found in self.containers(services) if found["status"] in ("running", "restarting", "paused")]
+        names = [
+            found["name"]
+            for found in self.containers(services)
+            if found["status"] in ("running", "restarting", "paused")
+        ]
         if names:
             self.docker("stop", *names)
         return bool(names)
@@ -157,14 +182,20 @@ class Project:
 def _options(one: dict[str, Any]) -> list[str]:
     """Return the options of `docker network|volume create` for what a Compose file says of a network or volume."""
     options = ["--driver", one["driver"]] if one.get("driver") else []
-    options += [word for key, value in (one.get("driver_opts") or {}).items() for word in ("--opt", f"{key}={value}")]
-    options += [word for key, value in (one.get("labels") or {}).items() for word in ("--label", f"{key}={value}")]
+    options += [
+        word for key, value in (one.get("driver_opts") or {}).items() for word in ("--opt", f"{key}={value}")
+    ]
+    options += [
+        word for key, value in (one.get("labels") or {}).items() for word in ("--label", f"{key}={value}")
+    ]
     for flag in ("internal", "attachable"):
         options += [f"--{flag}"] if one.get(flag) else []
     if one.get("enable_ipv6"):
         options.append("--ipv6")
     for pool in (one.get("ipam") or {}).get("config") or []:
-        options += [word for key in ("subnet", "gateway") if pool.get(key) for word in (f"--{key}", str(pool[key]))]
+        options += [
+            word for key in ("subnet", "gateway") if pool.get(key) for word in (f"--{key}", str(pool[key]))
+        ]
     return options
 
 

@@ -71,7 +71,9 @@ class Releases:
             try:
                 record = json.loads(path.read_text())
             except ValueError as error:
-                raise ReleaseError(f"{path} is damaged ({error}). Another host of the system has the same record: copy it.") from error
+                raise ReleaseError(
+                    f"{path} is damaged ({error}). Another host of the system has the same record: copy it."
+                ) from error
             records.append(record)
         return records
 
@@ -109,7 +111,9 @@ class Releases:
 
 def live(records: list[Record]) -> Record | None:
     """Return the record of the release that is live: the one that went live last and has not been ended."""
-    running = [record for record in records if record.get("verdict") == "live" and not record.get("live_until")]
+    running = [
+        record for record in records if record.get("verdict") == "live" and not record.get("live_until")
+    ]
     return max(running, key=lambda record: (record["live_from"], record["id"]), default=None)
 
 
@@ -129,7 +133,9 @@ def rollback_target(records: list[Record], wanted: str | None = None) -> Record 
         named = next((record for record in records if record["id"] == wanted), None)
         if named is None or not named.get("live_from"):
             ever = ", ".join(record["id"] for record in records if record.get("live_from")) or "none"
-            raise ReleaseError(f"Release {wanted} can't be gone back to: it was never live here. Those that were: {ever}.")
+            raise ReleaseError(
+                f"Release {wanted} can't be gone back to: it was never live here. Those that were: {ever}."
+            )
         return named
     before = [
         record
@@ -165,11 +171,17 @@ def merge(record: Record, data: Record) -> Record:
     """Return `record` with `data` laid over it; dictionaries are merged, everything else is replaced."""
     merged = dict(record)
     for key, value in data.items():
-        merged[key] = merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+        merged[key] = (
+            merge(merged[key], value)
+            if isinstance(value, dict) and isinstance(merged.get(key), dict)
+            else value
+        )
     return merged
 
 
-def closed(records: list[Record], identifier: str, verdict: str, reason: str | None, moment: str) -> list[Record]:
+def closed(
+    records: list[Record], identifier: str, verdict: str, reason: str | None, moment: str
+) -> list[Record]:
     """Return the records that change when a release ends with `verdict` at `moment` (as `now` gives it).
 
     A release that goes live ends the one before it; a rollback marks that one as taken back. Closing twice changes nothing.

@@ -39,31 +39,44 @@ class ActionModule(ActionBase):
         env_file = str(Path(compose.directory) / system.environment_file)
         shared[env_file] = environment.render(found.texts)
         made_beforehand = override.resources(compose, system, host)
-        spec: dict[str, Any] = {"files": compose.files, "env_file": env_file, "directory": compose.directory, **made_beforehand}
+        spec: dict[str, Any] = {
+            "files": compose.files,
+            "env_file": env_file,
+            "directory": compose.directory,
+            **made_beforehand,
+        }
         files: dict[str, str] = {}
         directory = f"releases/{release['id']}"
         if host in system.app_hosts:
             files.update({f"{directory}/{name}": text for name, text in shared.items()})
             running = {service.name for service in system.released_on(host)}
             for colour in COLOURS:
-                over = override.colour_override(compose, system, colour, host, release["id"], release["images"])
+                over = override.colour_override(
+                    compose, system, colour, host, release["id"], release["images"]
+                )
                 files[f"{directory}/slipway-{colour}.yaml"] = dump(over)
             spec["web"] = [name for name in release["services"]["web"] if name in running]
             spec["worker"] = [name for name in release["services"]["worker"] if name in running]
             files[f"{directory}/colour.json"] = json.dumps(spec, indent=2) + "\n"
         if system.stateful_on(host):
             files.update({f"stateful/{name}": text for name, text in shared.items()})
-            files["stateful/slipway.yaml"] = dump(override.stateful_override(compose, system, host, release["images"]))
+            files["stateful/slipway.yaml"] = dump(
+                override.stateful_override(compose, system, host, release["images"])
+            )
             services = [service.name for service in system.stateful_on(host)]
             files["stateful/project.json"] = json.dumps({**spec, "services": services}, indent=2) + "\n"
         module_arguments = {
             "directory": root,
             "files": files,
             "secret": [name for name in files if name.endswith("/" + env_file)],
-            "base64": [name for name in files if name.partition("/")[2].removeprefix(f"{release['id']}/") in binary],
+            "base64": [
+                name for name in files if name.partition("/")[2].removeprefix(f"{release['id']}/") in binary
+            ],
         }
         result.update(
-            self._execute_module(module_name="release_files", module_args=module_arguments, task_vars=task_vars)
+            self._execute_module(
+                module_name="release_files", module_args=module_arguments, task_vars=task_vars
+            )
         )
         return result
 
@@ -75,7 +88,9 @@ def _source_files(root: Path, compose: Any, system: System) -> tuple[dict[str, s
     for needed in compose_files.needed_files(compose, system):
         path = root / needed["path"]
         if needed["path"].startswith(".."):
-            raise AnsibleActionFail(f"{needed['path']} ({needed['why']}) lies outside the source, so it can't be shipped with it.")
+            raise AnsibleActionFail(
+                f"{needed['path']} ({needed['why']}) lies outside the source, so it can't be shipped with it."
+            )
         for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if not one.is_file():
                 continue

@@ -27,7 +27,11 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = {**_this_run(), **self._task.args}
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
-        if arguments.get("state", "held") == "held" and not self._task.check_mode and not result.get("failed"):
+        if (
+            arguments.get("state", "held") == "held"
+            and not self._task.check_mode
+            and not result.get("failed")
+        ):
             self._start_heartbeat(str(result["path"]), str(arguments["token"]))
         return {**result, "token": arguments["token"]}
 

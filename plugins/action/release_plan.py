@@ -47,7 +47,10 @@ class ActionModule(ActionBase):
         before = live(records)
         planned["previous_content"] = before["content"] if before else None
         planned["upstreams"] = _upstreams(planned, before)
-        shown = {key: planned.get(key) for key in ("id", "kind", "version", "revision", "colour", "previous", "url", "system")}
+        shown = {
+            key: planned.get(key)
+            for key in ("id", "kind", "version", "revision", "colour", "previous", "url", "system")
+        }
         if planned["needed"]:
             result["report"] = {"release": shown}
         else:
@@ -64,7 +67,9 @@ class ActionModule(ActionBase):
         variables, source = arguments["variables"], arguments["source"]
         found = declared.read(arguments, task_vars)
         system, compose = found.system, found.compose
-        builds = compose_files.build_plan(compose, system, source["revision"], variables.get("app_build_args"))
+        builds = compose_files.build_plan(
+            compose, system, source["revision"], variables.get("app_build_args")
+        )
         references = compose_files.images(compose, system, builds)
         built = {name for one in builds for name in one["services"]}
         # The only variables a build is given: anything more would end up in the image's history.
@@ -81,9 +86,13 @@ class ActionModule(ActionBase):
             "revision": source["revision"],
             "builds": [_build(one, provided) for one in builds],
             "references": {name: reference for name, reference in references.items() if name not in built},
-            "image_owners": {name: name for name in references} | {name: one["service"] for one in builds for name in one["services"]},
+            "image_owners": {name: name for name in references}
+            | {name: one["service"] for one in builds for name in one["services"]},
             "images": references,
-            "services": {kind: [one.name for one in system.of_kind(kind)] for kind in ("web", "worker", "job", "stateful")},
+            "services": {
+                kind: [one.name for one in system.of_kind(kind)]
+                for kind in ("web", "worker", "job", "stateful")
+            },
             "health": first.health if first else "/",
             "routes": [{"service": one.name, "route": one.route, "health": one.health} for one in web],
             "servers": {
@@ -91,7 +100,9 @@ class ActionModule(ActionBase):
                     colour: [
                         f"{system.addresses[host]}:{port}"
                         for host in system.app_hosts
-                        for port in range(system.ports(one.name, colour)[0], system.ports(one.name, colour)[1] + 1)
+                        for port in range(
+                            system.ports(one.name, colour)[0], system.ports(one.name, colour)[1] + 1
+                        )
                     ]
                     for colour in COLOURS
                 }

@@ -34,7 +34,11 @@ class VarsModule(BaseVarsPlugin):
 
     def get_vars(self, loader: Any, path: str, entities: Any, cache: bool = True) -> dict[str, Any]:
         """Return the container's variables for a host; nothing for groups and for fleets of real servers."""
-        hosts = [entity for entity in (entities if isinstance(entities, list) else [entities]) if isinstance(entity, Host)]
+        hosts = [
+            entity
+            for entity in (entities if isinstance(entities, list) else [entities])
+            if isinstance(entity, Host)
+        ]
         if not hosts:
             return {}
         settings = self._settings(loader, path)

@@ -37,7 +37,9 @@ class Run:
     def changed(self) -> int:
         """How many tasks changed something, as the last lines say."""
         found = re.search(r"changed=(\d+) on", self.output)
-        return int(found.group(1)) if found else sum(int(n) for n in re.findall(r"changed=(\d+) ", self.output))
+        return (
+            int(found.group(1)) if found else sum(int(n) for n in re.findall(r"changed=(\d+) ", self.output))
+        )
 
     @property
     def verdict(self) -> str:
@@ -122,7 +124,11 @@ class System:
     def version(self) -> str:
         """Return the version that answers at the public address."""
         answer = self.get("/version")
-        return str(json.loads(answer.stdout)["version"]) if answer.returncode == 0 and "{" in answer.stdout else ""
+        return (
+            str(json.loads(answer.stdout)["version"])
+            if answer.returncode == 0 and "{" in answer.stdout
+            else ""
+        )
 
     def records(self, host: str = "edge1") -> list[dict[str, Any]]:
         """Return the release records of a host, oldest first."""
@@ -138,13 +144,19 @@ class System:
     def containers(self, host: str, running: bool = True) -> dict[str, str]:
         """Return id and start of the system's containers on a host, by name."""
         what = "--filter status=running" if running else "--all"
-        form = '{{.Name}} {{.Id}} {{.State.StartedAt}}'
+        form = "{{.Name}} {{.Id}} {{.State.StartedAt}}"
         listed = on(host, f"docker ps -q {what} | xargs -r docker inspect -f '{form}'").splitlines()
-        return {line.split()[0].lstrip("/"): " ".join(line.split()[1:]) for line in listed if f"/{self.name}-" in line}
+        return {
+            line.split()[0].lstrip("/"): " ".join(line.split()[1:])
+            for line in listed
+            if f"/{self.name}-" in line
+        }
 
     def sql(self, query: str) -> str:
         """Run a query in the system's database."""
-        return on("data1", f"docker exec {self.name}-db-1 psql -U {self.name} -d {self.name} -Atqc \"{query}\"").strip()
+        return on(
+            "data1", f'docker exec {self.name}-db-1 psql -U {self.name} -d {self.name} -Atqc "{query}"'
+        ).strip()
 
 
 def on(host: str, script: str, check: bool = True) -> str:
@@ -199,14 +211,25 @@ def traffic(system: System, rate: int = 100, routes: list[dict[str, Any]] | None
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    relay = subprocess.Popen([sys.executable, str(Path(__file__).with_name("delay.py")), str(port), system.address(), "443", "0.025"])
+    relay = subprocess.Popen(
+        [
+            sys.executable,
+            str(Path(__file__).with_name("delay.py")),
+            str(port),
+            system.address(),
+            "443",
+            "0.025",
+        ]
+    )
     clients = []
     for name, target in (("near", f"{system.address()}:443"), ("far", f"127.0.0.1:{port}")):
         command = [sys.executable, "-m", "slipway.traffic", str(where / "spec.json"), "--rate", str(rate), "--out",
                    str(where / f"{name}.json"), "--release-header", "X-App-Version", "--stop-file", str(where / "stop"),
                    "--ready-file", str(where / f"{name}.ready"), "--connect-to", target, "--ca-file",
                    str(ROOT / "var/pki/ca.pem"), "--seconds", "600"]  # fmt: skip
-        clients.append((name, subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT / "module_utils")})))
+        clients.append(
+            (name, subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT / "module_utils")}))
+        )
     seen = Traffic()
     try:
         deadline = time.monotonic() + 15

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (one service a line)
 """The second Compose file, as data; tests/integration/compose runs it."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (lines as they are printed)
 """The task, run by ansible-playbook on an inventory with vaults."""
 
 from __future__ import annotations

@@ -9,13 +9,11 @@ import threading
 import time
 from typing import Any
 
+import pg_indexes
 import psycopg
 import pytest
-from psycopg.rows import dict_row
-
 from ansible.module_utils.slipway import pg_index_watch
-
-import pg_indexes
+from psycopg.rows import dict_row
 
 # The same rules in less time.
 pg_index_watch._LOOK_EVERY = 0.25

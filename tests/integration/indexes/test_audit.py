@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 import pg_indexes_info
+import pytest
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pg_indexes_info
 import pytest
 import yaml
 from conftest import PASSWORD
-
-import pg_indexes_info
 
 ROOT = Path(__file__).resolve().parents[3]
 SYSTEMS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "systems.yml").read_text())
