@@ -289,13 +289,13 @@ class Migrations:
 
     def _who_locks(self) -> str:
         who = self._one(
-            "SELECT string_agg(DISTINCT format('pid %s (%s, %s) on %s', pid, usename, state, relation::regclass),"
-            " ', ') FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE granted AND locktype = 'relation'"
+            "SELECT string_agg(DISTINCT format('pid %s (%s, %s)', pid, usename, state), ', ')"
+            " FROM pg_locks JOIN pg_stat_activity a USING (pid) WHERE granted AND locktype = 'relation'"
             " AND mode = 'AccessExclusiveLock' AND a.datname = current_database()"
         )
         return (
-            f"the schema cannot be read, somebody locks a table for more than 30 s: {who}. Wait until that is "
-            "done, or end it with: SELECT pg_terminate_backend(<pid>)"
+            f"the schema cannot be read, somebody locks a table for more than 30 s: {who}. Wait until that "
+            "is done, or end it with: SELECT pg_terminate_backend(<pid>)"
         )
 
     def _who_holds(self, key: int, wait: float) -> str:

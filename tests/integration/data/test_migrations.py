@@ -311,6 +311,8 @@ def test_without_a_login_the_revision_alone_is_compared(app: Application) -> Non
 def test_a_service_that_does_not_exist_is_named_with_those_that_do(app: Application) -> None:
     failed = app.run("info", service="wbe")
     assert failed["failed"] and "no service 'wbe'" in failed["msg"] and "other, web" in failed["msg"]
+    planned = app.run("upgraded", check=True, service="wbe")
+    assert planned["changed"] is False and verdicts(planned) == {"migrations pending": "inconclusive"}
 
 
 def test_an_image_older_than_the_database_is_explained(app: Application) -> None:
