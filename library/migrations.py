@@ -239,7 +239,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.slipway.compose_run import Compose, ComposeError
 from ansible.module_utils.slipway.migration_tools import TOOLS, choose
-from ansible.module_utils.slipway.migrations import MigrationError, Migrations, Options
+from ansible.module_utils.slipway.migrations import MigrationError, Migrations, Options, invalid_gates
 from ansible.module_utils.slipway.pg_login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR, Login
 
 DURATION = re.compile(r"\d+(us|ms|s|min|h|d)?\Z")
@@ -282,6 +282,7 @@ def look(migrations: Migrations, with_sql: bool) -> dict[str, Any]:
     number = len(state.pending)
     gate = {"name": "migrations pending", "value": number, "limit": "any number", "verdict": "pass"}
     found = {"changed": False, "before": state.summary(), "pending": state.pending, "gates": [gate]}
+    found["gates"] += invalid_gates(state)
     if migrations.conn is not None:
         found["server_version"] = f"{migrations.conn.info.server_version // 10000}.0"
         found["empty"] = not any(name.startswith("table ") for name in state.schema or {})

@@ -205,17 +205,14 @@ class Migrations:
         gates: list[Gate] = [
             {"name": "migrations applied", "value": len(applied), "limit": len(applied), "verdict": "pass"}
         ]
-        if after.schema is not None:
-            verdict = "fail" if invalid else "pass"
-            gates.append({"name": "INVALID indexes", "value": len(invalid), "limit": 0, "verdict": verdict})
-            gates[-1]["detail"] = ", ".join(invalid)
+        gates += invalid_gates(after)
         seconds = round(time.monotonic() - started, 2)
         result.update(changed=bool(applied), after=after.summary(), applied=applied, gates=gates)
         result["duration_s"] = seconds
         if invalid:
-            text = f"the migrations left INVALID indexes: {', '.join(invalid)}. They cost every write and "
-            text += "serve no query. " + " ".join(_advice(after))
-            raise MigrationError(text, result)
+            raise MigrationError(
+                f"INVALID indexes cost every write and serve no query. {gates[-1]['detail']}", result
+            )
         return result
 
     def _look(self, before: State) -> State:
@@ -308,6 +305,15 @@ class Migrations:
             key,
         )
         return f"another run ({who}) migrates this database for more than {wait:g} s: wait for it, try again"
+
+
+def invalid_gates(state: State) -> list[Gate]:
+    """Whether there are INVALID indexes, and what removes them; empty when the schema is not known."""
+    if state.schema is None:
+        return []
+    number, advice = len(pg_schema.invalid_indexes(state.schema)), " ".join(_advice(state))
+    verdict = "fail" if number else "pass"
+    return [{"name": "INVALID indexes", "value": number, "limit": 0, "verdict": verdict, "detail": advice}]
 
 
 def _without_schema(state: dict[str, t.Any]) -> dict[str, t.Any]:
