@@ -239,7 +239,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.slipway.compose_run import Compose, ComposeError
 from ansible.module_utils.slipway.migration_tools import TOOLS, choose
-from ansible.module_utils.slipway.migrations import MigrationError, Migrations, Options
+from ansible.module_utils.slipway.migrations import MigrationError, Migrations, Options, invalid_gates
 from ansible.module_utils.slipway.pg_login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR, Login
 
 DURATION = re.compile(r"\d+(us|ms|s|min|h|d)?\Z")
@@ -282,6 +282,7 @@ def look(migrations: Migrations, with_sql: bool) -> dict[str, Any]:
     number = len(state.pending)
     gate = {"name": "migrations pending", "value": number, "limit": "any number", "verdict": "pass"}
     found = {"changed": False, "before": state.summary(), "pending": state.pending, "gates": [gate]}
+    found["gates"] += invalid_gates(state)
     if migrations.conn is not None:
         found["server_version"] = f"{migrations.conn.info.server_version // 10000}.0"
         found["empty"] = not any(name.startswith("table ") for name in state.schema or {})
@@ -296,7 +297,7 @@ def main() -> None:
         argument_spec=SPEC, required_if=[("state", "reverted", ["record"])], supports_check_mode=True
     )
     params = module.params
-    if params["login_db"] and PSYCOPG_IMPORT_ERROR:
+    if params["login_db"] and PSYCOPG_IMPORT_ERROR and not module.check_mode:
         module.fail_json(msg=missing_required_lib("psycopg >= 3.1"), exception=PSYCOPG_IMPORT_ERROR)
     for name in ("lock_timeout", "statement_timeout"):
         if not DURATION.match(params[name]):
@@ -308,7 +309,7 @@ def main() -> None:
         Options(
             compose=Compose(params["compose"], params["service"]),
             tool=choose(params["tool"], commands),
-            login=Login.from_params(params) if params["login_db"] else None,
+            login=Login.from_params(params) if params["login_db"] and not PSYCOPG_IMPORT_ERROR else None,
             target=params["target"],
             record=Path(params["record"]) if params["record"] else None,
             lock_timeout=params["lock_timeout"],
@@ -326,6 +327,16 @@ def main() -> None:
             else:
                 result = migrations.upgrade() if params["state"] == "upgraded" else migrations.revert()
     except (MigrationError, ComposeError) as error:
+        if module.check_mode:
+            # In a plan the new image need not be there yet, nor, the first time, the server.
+            gate = {
+                "name": "migrations pending",
+                "value": "unknown",
+                "limit": "any number",
+                "detail": str(error),
+            }
+            gates = [{**gate, "verdict": "inconclusive"}]
+            module.exit_json(changed=False, pending=[], gates=gates)
         result = {"gates": [], **getattr(error, "result", {})}
         module.fail_json(msg=str(error), report=report(params, result), **result)
     module.exit_json(**result, report=report(params, result))

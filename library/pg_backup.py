@@ -146,6 +146,26 @@ def result(backup: Backup) -> dict[str, Any]:
     return {**found, "report": {"backup": {**status, "path": path}}} if known else found
 
 
+def plan(backup: Backup) -> list[dict[str, Any]]:
+    """The gates of a backup that could start now; a server or library that is still to come is no error."""
+    reason = "python3-psycopg is not installed yet"
+    if not PSYCOPG_IMPORT_ERROR:
+        try:
+            gates: list[dict[str, Any]] = backup.plan()
+            return gates
+        except BackupError as error:
+            if error.gates:
+                raise
+            reason = str(error)
+    gate = {
+        "name": "backup possible",
+        "value": "unknown",
+        "limit": "server answers",
+        "verdict": "inconclusive",
+    }
+    return [{**gate, "detail": reason}]
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -160,7 +180,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if PSYCOPG_IMPORT_ERROR:
+    if PSYCOPG_IMPORT_ERROR and not module.check_mode:
         module.fail_json(msg=missing_required_lib("psycopg >= 3.1"), exception=PSYCOPG_IMPORT_ERROR)
     params = module.params
     if not IDENTIFIER.match(params["id"]):
@@ -182,7 +202,7 @@ def main() -> None:
         )
         if module.check_mode:
             done = backup.done()
-            gates = [] if done else backup.plan()
+            gates = [] if done else plan(backup)
             module.exit_json(changed=not done, gates=gates, **result(backup))
         gates = backup.full()
     except (BackupError, StoreError, ProgramError) as error:

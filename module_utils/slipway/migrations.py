@@ -205,17 +205,14 @@ class Migrations:
         gates: list[Gate] = [
             {"name": "migrations applied", "value": len(applied), "limit": len(applied), "verdict": "pass"}
         ]
-        if after.schema is not None:
-            verdict = "fail" if invalid else "pass"
-            gates.append({"name": "INVALID indexes", "value": len(invalid), "limit": 0, "verdict": verdict})
-            gates[-1]["detail"] = ", ".join(invalid)
+        gates += invalid_gates(after)
         seconds = round(time.monotonic() - started, 2)
         result.update(changed=bool(applied), after=after.summary(), applied=applied, gates=gates)
         result["duration_s"] = seconds
         if invalid:
-            text = f"the migrations left INVALID indexes: {', '.join(invalid)}. They cost every write and "
-            text += "serve no query. " + " ".join(_advice(after))
-            raise MigrationError(text, result)
+            raise MigrationError(
+                f"INVALID indexes cost every write and serve no query. {gates[-1]['detail']}", result
+            )
         return result
 
     def _look(self, before: State) -> State:
@@ -289,13 +286,13 @@ class Migrations:
 
     def _who_locks(self) -> str:
         who = self._one(
-            "SELECT string_agg(DISTINCT format('pid %s (%s, %s) on %s', pid, usename, state, relation::regclass),"
-            " ', ') FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE granted AND locktype = 'relation'"
+            "SELECT string_agg(DISTINCT format('pid %s (%s, %s)', pid, usename, state), ', ')"
+            " FROM pg_locks JOIN pg_stat_activity a USING (pid) WHERE granted AND locktype = 'relation'"
             " AND mode = 'AccessExclusiveLock' AND a.datname = current_database()"
         )
         return (
-            f"the schema cannot be read, somebody locks a table for more than 30 s: {who}. Wait until that is "
-            "done, or end it with: SELECT pg_terminate_backend(<pid>)"
+            f"the schema cannot be read, somebody locks a table for more than 30 s: {who}. Wait until that "
+            "is done, or end it with: SELECT pg_terminate_backend(<pid>)"
         )
 
     def _who_holds(self, key: int, wait: float) -> str:
@@ -308,6 +305,15 @@ class Migrations:
             key,
         )
         return f"another run ({who}) migrates this database for more than {wait:g} s: wait for it, try again"
+
+
+def invalid_gates(state: State) -> list[Gate]:
+    """Whether there are INVALID indexes, and what removes them; empty when the schema is not known."""
+    if state.schema is None:
+        return []
+    number, advice = len(pg_schema.invalid_indexes(state.schema)), " ".join(_advice(state))
+    verdict = "fail" if number else "pass"
+    return [{"name": "INVALID indexes", "value": number, "limit": 0, "verdict": verdict, "detail": advice}]
 
 
 def _without_schema(state: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -33,16 +33,19 @@ class Server(t.NamedTuple):
 
 
 def find_server(host: str, port: int) -> Server | None:
-    """The running container that publishes ``port`` on this host, ``None`` when there is none (or no Docker).
+    """The running container that publishes ``port`` on this host, ``None`` when there is none (or no engine).
 
     A container bound to exactly ``host`` wins over one that listens on another address.
     """
     if shutil.which("docker") is None:
         return None
-    ids = _docker("ps", "--quiet", "--filter", f"publish={port}").split()
-    if not ids:
+    try:
+        ids = _docker("ps", "--quiet", "--filter", f"publish={port}").split()
+        found = json.loads(_docker("inspect", *ids)) if ids else []
+    except ProgramError:
         return None
-    found = json.loads(_docker("inspect", *ids))
+    if not found:
+        return None
     best = max(found, key=lambda c: _bound_to(c, host, port))
     return Server(best["Image"], {m["Destination"]: m["Source"] for m in best["Mounts"]})
 

@@ -91,10 +91,7 @@ CATALOGS = (
     *("pg_namespace", "pg_class", "pg_attribute", "pg_attrdef", "pg_index", "pg_constraint", "pg_trigger"),
     *("pg_policy", "pg_sequence", "pg_proc", "pg_type", "pg_enum", "pg_extension"),
 )
-STAMP_OF_ONE = "SELECT '{0} ' || count(*) || ' ' || coalesce(sum(xmin::text::bigint), 0) FROM {0}"
-STAMP = "SELECT md5(string_agg(stamp, ' ' ORDER BY stamp)) FROM ({}) x(stamp)".format(
-    " UNION ALL ".join(map(STAMP_OF_ONE.format, CATALOGS))
-)
+STAMP = "SELECT count(*), coalesce(sum(xmin::text::bigint), 0)::text FROM {}"
 
 
 def listing(conn: psycopg.Connection[t.Any]) -> Schema:
@@ -113,8 +110,8 @@ def stamp(conn: psycopg.Connection[t.Any]) -> str:
 
     A temporary table changes it too: equal stamps mean an equal schema, different ones mean nothing.
     """
-    row = conn.execute(STAMP).fetchone()
-    return str(row[0]) if row else ""
+    rows = [conn.execute(STAMP.format(name)).fetchone() for name in CATALOGS]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
 def fingerprint(schema: Schema) -> str:

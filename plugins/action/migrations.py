@@ -45,8 +45,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             text = f"{len(looked['pending'])} pending migrations were not started: " + "; ".join(broken)
             text += ". Expand first and contract in a later release, or declare it in migrate_contract"
             return {**looked, "failed": True, "msg": text}
-        if state == "info" or not looked["pending"]:
+        if state == "info":
             return looked
+        if not looked["pending"]:
+            # An earlier run may have applied everything and left an INVALID index behind.
+            failed = [
+                f"{g['name']}: {g['value']}. {g['detail']}" for g in looked["gates"] if g["verdict"] == "fail"
+            ]
+            return {**looked, "failed": True, "msg": "; ".join(failed)} if failed else looked
         if self._task.check_mode:
             return {**looked, "changed": True}
         result = self._module(arguments, task_vars)

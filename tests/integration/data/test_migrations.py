@@ -145,6 +145,7 @@ def test_pending_migrations_are_listed_applied_once_and_taken_back(app: Applicat
     assert done["before"]["revision"] == "r1" and done["after"]["revision"] == "r3"
     assert "table public.votes is new" in done["changes"]
     assert "column public.orders.total is new: integer" in done["changes"]
+    assert verdicts(looked) == {"migrations pending": "pass", "INVALID indexes": "pass"}
     assert verdicts(done) == {"migrations applied": "pass", "INVALID indexes": "pass"}
     assert not containers(app)
 
@@ -311,6 +312,8 @@ def test_without_a_login_the_revision_alone_is_compared(app: Application) -> Non
 def test_a_service_that_does_not_exist_is_named_with_those_that_do(app: Application) -> None:
     failed = app.run("info", service="wbe")
     assert failed["failed"] and "no service 'wbe'" in failed["msg"] and "other, web" in failed["msg"]
+    planned = app.run("upgraded", check=True, service="wbe")
+    assert planned["changed"] is False and verdicts(planned) == {"migrations pending": "inconclusive"}
 
 
 def test_an_image_older_than_the_database_is_explained(app: Application) -> None:
@@ -387,6 +390,11 @@ def test_a_declared_contraction_is_applied_and_check_mode_is_not(app: Applicatio
     code, output = play(app, tmp_path, role, "--check", migrate_contract=["r2"])
     assert code == 0 and "changed=1" in output, output
     code, output = play(app, tmp_path, role, migrate_contract=["r2"])
+    with connection(app.login) as conn, pytest.raises(Exception, match="could not create unique index"):
+        conn.execute("CREATE TABLE twice AS SELECT 1 AS x FROM generate_series(1, 2)")
+        conn.execute("CREATE UNIQUE INDEX CONCURRENTLY broken ON twice (x)")
+    nothing_pending = play(app, tmp_path, role)
+    assert nothing_pending[0] == 2 and "DROP INDEX CONCURRENTLY public.broken;" in nothing_pending[1]
     assert code == 0 and '"verdict": "warn"' in output and "ALTER TABLE" not in output, output
     with connection(app.login) as conn:
         assert not conn.execute(

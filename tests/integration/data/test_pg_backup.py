@@ -267,6 +267,58 @@ def test_retention_keeps_the_newest_verified_and_prunes_nothing_on_failure(
     assert sorted(p.name for p in store.iterdir()) == [".lock", "r2", "r3"]
 
 
+def test_the_documented_way_back_works_and_keeps_what_it_replaces(
+    server: Login, shop: Login, tmp_path: Path
+) -> None:
+    assert run("pg_backup", arguments(shop, tmp_path / "b", "r1"))["verified"]
+    path = tmp_path / "b/r1"
+    (tmp_path / "pgpass").write_text(shop.pgpass())
+    (tmp_path / "pgpass").chmod(0o600)
+    with connection(shop) as conn:
+        conn.execute("TRUNCATE public.orders")
+
+    def client(*command: str) -> str:
+        image = ("--entrypoint", command[0], "slipway/postgres:17")
+        box = (
+            "docker",
+            "run",
+            "--rm",
+            "--network",
+            "host",
+            "--user",
+            "0:0",
+            "--volume",
+            f"{tmp_path}:{tmp_path}",
+        )
+        return sh(*box, "--env", f"PGPASSFILE={tmp_path}/pgpass", *image, *command[1:])
+
+    client("createdb", *shop.flags(), "-T", "template0", "restored")
+    client(
+        "pg_restore", *shop.flags(), "--exit-on-error", "--jobs", "2", "--dbname", "restored", f"{path}/dump"
+    )
+    assert "CREATE DATABASE" in client("pg_restore", "--create", "--file", "-", f"{path}/dump")
+    old, new = shop._replace(db=f"{shop.db}_before"), shop._replace(db="restored")
+    try:
+        with connection(new) as conn:
+            manifest = json.loads((path / "manifest.json").read_text())
+            assert pg_manifest.compare(manifest, pg_manifest.take(conn)) == []
+        with connection(server) as conn:
+            conn.execute(f"ALTER DATABASE {shop.db} ALLOW_CONNECTIONS false")
+            conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [shop.db]
+            )
+            with conn.transaction():
+                conn.execute(f"ALTER DATABASE {shop.db} RENAME TO {old.db}")
+                conn.execute(f"ALTER DATABASE {new.db} RENAME TO {shop.db}")
+        with connection(shop) as conn:
+            assert conn.execute("SELECT count(*) FROM public.orders").fetchone() == (3000,)
+        assert old.db in databases(server)
+    finally:
+        with connection(server) as conn:
+            for name in (old.db, new.db):
+                conn.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
 def test_check_mode_looks_and_leaves_nothing(shop: Login, tmp_path: Path) -> None:
     result = run("pg_backup", arguments(shop, tmp_path / "b", "r1"), check=True)
     assert result["changed"] and result["verified"] is False
@@ -316,3 +368,7 @@ def test_a_role_that_is_no_superuser_can_back_up_its_own_database(shop: Login, t
 def test_an_unreachable_server_is_named(shop: Login, tmp_path: Path) -> None:
     failed = run("pg_backup", arguments(shop._replace(port=1), tmp_path / "b", "r1", client_image="any"))
     assert failed["failed"] and "127.0.0.1:1/" in failed["msg"] and "refused" in failed["msg"]
+    planned = run(
+        "pg_backup", arguments(shop._replace(port=1), tmp_path / "b", "r1", client_image="any"), True
+    )
+    assert planned["changed"] and verdicts(planned) == {"backup possible": "inconclusive"}
