@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import ssl
 import time
+import warnings
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar
@@ -138,8 +139,11 @@ class TlsCheck(Kind):
         # Otherwise the library refuses old protocols on its own and the server would get the credit.
         context.set_ciphers("ALL:@SECLEVEL=0")
         context.maximum_version = PROTOCOLS["TLSv1.3"]
-        context.minimum_version = PROTOCOLS[name]
-        context.maximum_version = PROTOCOLS[name]
+        with warnings.catch_warnings():
+            # Offering what is deprecated is how one finds out whether it is still accepted.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = PROTOCOLS[name]
+            context.maximum_version = PROTOCOLS[name]
         sock = await open_socket(address, Trace(), timeout)
         try:
             _reader, writer = await asyncio.open_connection(

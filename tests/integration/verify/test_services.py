@@ -1,0 +1,407 @@
+"""The kinds of checks against real PostgreSQL, Redis, RabbitMQ, nginx, Docker and systemd."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import Authority
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+PASSWORD = "a-password-of-the-tests"
+
+pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="needs Docker")
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def free_port(first: int) -> int:
+    for port in range(first, first + 30):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    raise AssertionError("no free port")
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Callable[..., str]]:
+    """Start containers that are gone when the module's tests are over."""
+    names: list[str] = []
+
+    def run(name: str, *arguments: str) -> str:
+        full = f"verify-test-{name}"
+        subprocess.run(["docker", "rm", "-fv", full], capture_output=True, check=False)
+        names.append(full)
+        docker("run", "-d", "--name", full, *arguments)
+        return full
+
+    yield run
+    for name in names:
+        subprocess.run(["docker", "rm", "-fv", name], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def postgres(start: Any) -> dict[str, Any]:
+    port = free_port(55520)
+    start(
+        "postgres",
+        "-p",
+        f"127.0.0.1:{port}:5432",
+        "-e",
+        f"POSTGRES_PASSWORD={PASSWORD}",
+        "slipway/postgres:17",
+    )
+    return {"host": "127.0.0.1", "port": port, "user": "postgres", "password": PASSWORD, "dbname": "postgres"}
+
+
+@pytest.fixture(scope="module")
+def redis(start: Any) -> dict[str, Any]:
+    port = free_port(55550)
+    command = ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--requirepass", PASSWORD]
+    command += ["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]
+    start("redis", "-p", f"127.0.0.1:{port}:6379", "slipway/redis:8", *command)
+    return {"address": f"127.0.0.1:{port}", "password": PASSWORD}
+
+
+@pytest.fixture(scope="module")
+def rabbitmq(start: Any) -> dict[str, Any]:
+    docker("build", "--quiet", "--tag", "verify-rabbitmq", str(HERE / "rabbitmq"))
+    port = free_port(55580)
+    name = start("rabbitmq", "-p", f"127.0.0.1:{port}:5672", "verify-rabbitmq")
+    permit = "rabbitmqctl set_permissions app '.*' '.*' '.*'"
+    add = f"rabbitmqctl await_startup && rabbitmqctl add_user app {PASSWORD} && {permit}"
+    end = time.monotonic() + 90
+    while subprocess.run(
+        ["docker", "exec", name, "sh", "-c", add], capture_output=True, check=False
+    ).returncode:
+        assert time.monotonic() < end, "RabbitMQ never started"
+        time.sleep(1)
+    declare = 'rabbit_amqqueue:declare({resource,<<"/">>,queue,<<"jobs">>},true,false,[],none,<<"test">>).'
+    docker("exec", name, "rabbitmqctl", "eval", declare)
+    return {"address": f"127.0.0.1:{port}", "user": "app", "password": PASSWORD}
+
+
+@pytest.fixture
+def check(check: Any) -> Any:
+    """Real servers take a moment to start: more time for what should pass."""
+
+    def patient(**declared: Any) -> Any:
+        declared.setdefault("deadline", 30.0)
+        declared.setdefault("timeout", 5.0)
+        return check(**declared)
+
+    return patient
+
+
+def test_postgres(check: Any, postgres: dict[str, Any]) -> None:
+    good = check(
+        postgres=postgres,
+        expect={
+            "version": {"gte": 17, "lt": 18},
+            "extensions": ["plpgsql"],
+            "schemas": ["public", "pg_catalog"],
+            "tables": ["pg_catalog.pg_class"],
+            "rows": {
+                "select count(*) from pg_catalog.pg_database": {"gte": 1},
+                "select 1.5": 1.5,
+                "select null": None,
+            },
+            "connections_free": {"gte": "50%"},
+            "replicas": 0,
+            "cache_hit_ratio": "1%",
+        },
+    )
+    assert good.ok, good.reason
+
+
+@pytest.mark.parametrize(
+    ("expect", "reason"),
+    [
+        ({"version": {"gte": 18}}, 'version: saw "17.'),
+        ({"extensions": {"plpgsql": "9.0"}}, 'extension plpgsql: saw "1.0", expected at least 9.0'),
+        ({"extensions": ["postgis"]}, "extension postgis: saw nothing"),
+        ({"schemas": ["feedback"]}, "schema feedback: saw nothing"),
+        ({"tables": ["feedback.reviews"]}, "table feedback.reviews: saw nothing"),
+        ({"rows": {"select count(*) from pg_catalog.pg_database": {"gt": 99}}}, "expected above 99"),
+        ({"rows": {"selct 1": 1}}, "syntax error"),
+        ({"rows": {"create table no (n int)": 1}}, "read-only transaction"),
+        ({"rows": {"select pg_sleep(60)": 1}}, "statement timeout"),
+        ({"connections_free": {"gte": "100%"}}, "connections_free: saw"),
+        ({"replication_lag": {"lt": "10s"}}, "replication_lag: saw nothing"),
+        ({"replicas": {"gte": 1}}, "replicas: saw 0, expected at least 1"),
+    ],
+)
+def test_postgres_gone_wrong(check: Any, postgres: dict[str, Any], expect: Any, reason: str) -> None:
+    assert check(postgres=postgres).ok, "it must be up for the failure to mean anything"
+    outcome = check(postgres=postgres, expect=expect, deadline=1.5, timeout=1.2)
+    assert not outcome.ok and reason in outcome.reason
+
+
+def test_postgres_refuses(check: Any, postgres: dict[str, Any]) -> None:
+    wrong = check(postgres={**postgres, "password": "wrong"}, deadline=1.5)
+    assert "password authentication failed" in wrong.reason
+    assert "Connection refused" in check(postgres={**postgres, "port": 55519}, deadline=1.0).reason
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen(8)
+        outcome = check(postgres={**postgres, "port": mute.getsockname()[1]}, deadline=1.0, timeout=0.5)
+    assert "still waiting for PostgreSQL" in outcome.reason
+
+
+def test_redis(check: Any, redis: dict[str, Any]) -> None:
+    good = check(
+        redis=redis,
+        expect={
+            "auth_required": True,
+            "version": {"gte": 8},
+            "role": "master",
+            "memory": {"lt": "64MiB"},
+            "memory_used": {"lt": "90%"},
+            "evicted": 0,
+            "policy": "allkeys-lru",
+        },
+    )
+    assert good.ok, good.reason
+    for expect, reason in (
+        ({"policy": "noeviction"}, 'policy: saw "allkeys-lru", expected "noeviction"'),
+        ({"memory_used": {"lt": "0.01%"}}, "memory_used: saw"),
+        ({"hit_rate": {"gte": "60%"}}, "hit_rate: saw nothing"),
+    ):
+        assert reason in check(redis=redis, expect=expect, deadline=0.5).reason
+    assert "WRONGPASS" in check(redis={**redis, "password": "wrong"}, deadline=0.5).reason
+    assert "NOAUTH" in check(redis={"address": redis["address"]}, deadline=0.5).reason
+
+
+def test_redis_that_lets_anybody_in(check: Any, start: Any) -> None:
+    port = free_port(55560)
+    start("open-redis", "-p", f"127.0.0.1:{port}:6379", "slipway/redis:8")
+    assert check(redis=f"127.0.0.1:{port}").ok
+    outcome = check(redis=f"127.0.0.1:{port}", expect={"auth_required": True}, deadline=0.5)
+    assert "auth_required: saw false, expected true" in outcome.reason
+
+
+def test_rabbitmq(check: Any, rabbitmq: dict[str, Any]) -> None:
+    good = check(amqp=rabbitmq, expect={"product": "RabbitMQ", "version": {"gte": "3.8"}, "queues": ["jobs"]})
+    assert good.ok, good.reason
+    queues = {"jobs": {"messages": {"lt": 1}, "consumers": {"gte": 1}}, "missing": {"messages": 0}}
+    outcome = check(amqp=rabbitmq, expect={"queues": queues}, deadline=1.0)
+    assert "queue jobs consumers: saw 0, expected at least 1" in outcome.reason
+    assert "queue missing messages: the broker refused: 404 NOT_FOUND" in outcome.reason
+    assert "connection closed" in check(amqp={**rabbitmq, "password": "wrong"}, deadline=6.0).reason
+    assert "refused: 530 NOT_ALLOWED" in check(amqp={**rabbitmq, "vhost": "nowhere"}, deadline=1.0).reason
+
+
+def test_kinds_of_servers_are_not_confused(check: Any, redis: dict[str, Any]) -> None:
+    assert check(redis=redis).ok
+    address = redis["address"]
+    for declared, reason in (
+        ({"http": f"http://{address}/"}, "connection closed"),
+        ({"amqp": address}, "waiting for the broker"),
+        ({"mongodb": address}, "MongoDB"),
+        ({"tls": address}, "TLS"),
+    ):
+        outcome = check(**declared, deadline=1.0, timeout=0.8)
+        assert not outcome.ok and reason in outcome.reason, outcome.reason
+
+
+def test_container(check: Any, redis: dict[str, Any]) -> None:
+    name = "verify-test-redis"
+    assert check(redis=redis).ok
+    good = check(container=name, expect={"healthy": True, "restarts": 0, "image": "slipway/redis:8"})
+    assert good.ok, good.reason
+    digest = docker("inspect", "--format", "{{.Image}}", name)
+    assert check(container=name, expect={"image": digest}, deadline=1.0).ok
+    for expect, reason in (
+        ({"image": "slipway/redis:7"}, "image: saw"),
+        ({"memory_limit": True}, "memory_limit: saw 0"),
+        ({"memory_limit": {"gte": "64MiB"}}, "memory_limit: saw 0, expected at least 64MiB"),
+        ({"count": 2}, "count: saw 1, expected 2"),
+    ):
+        assert reason in check(container=name, expect=expect, deadline=0.5).reason
+    assert "no such container" in check(container="verify-test-none", deadline=0.5).reason
+    none = check(container={"project": "verify-none", "service": "web"}, deadline=0.5)
+    assert "no container of verify-none/web exists" in none.reason
+    refused = check(container={"name": name, "socket": "/nowhere.sock"}, deadline=0.5)
+    assert "cannot connect to /nowhere.sock" in refused.reason
+
+
+def test_containers_of_a_service(check: Any, start: Any) -> None:
+    labels = ["--label", "com.docker.compose.project=verify-p", "--label", "com.docker.compose.service=web"]
+    start("web-1", *labels, "--memory", "64m", "slipway/debian:13", "sleep", "600")
+    start("web-2", *labels, "slipway/debian:13", "sh", "-c", "exit 3")
+    start("web-run", *labels, "--label", "com.docker.compose.oneoff=True", "slipway/debian:13", "true")
+    service = {"project": "verify-p", "service": "web"}
+    outcome = check(
+        container=service, expect={"count": 2, "running": True, "memory_limit": True}, deadline=1.5
+    )
+    assert 'running: saw "exited (exit code 3)"' in outcome.reason
+    assert "memory_limit: saw 0" in outcome.reason and "count" not in outcome.reason
+    healthy = check(container="verify-test-web-1", expect={"healthy": True}, deadline=0.5)
+    assert "it has no health check" in healthy.reason
+    assert check(container="verify-test-web-1", expect={"memory_limit": "64MiB"}, deadline=1.0).ok
+
+
+NGINX = """
+daemon off; pid {directory}/pid; error_log {directory}/error.log;
+events {{ worker_connections 512; }}
+http {{
+  access_log off; client_body_temp_path {directory}/b; proxy_temp_path {directory}/p;
+  fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
+  gzip on; gzip_types *; gzip_min_length 1;
+  ssl_certificate {cert}; ssl_certificate_key {key};
+  server {{
+    listen 127.0.0.1:{modern} ssl; server_name shop.test; ssl_protocols TLSv1.2 TLSv1.3;
+    add_header Strict-Transport-Security "max-age=63072000" always;
+    location = /health {{ default_type application/json; return 200 '{{"status":"healthy","host":"$host"}}'; }}
+    location = /contact.html {{ return 301 https://$host/contact; }}
+    absolute_redirect off;
+    location = /scan {{ return 307 /landing?code=BC001; }}
+  }}
+  server {{
+    listen 127.0.0.1:{old} ssl; server_name shop.test; ssl_protocols TLSv1 TLSv1.1 TLSv1.2;
+    ssl_ciphers ALL:@SECLEVEL=0; location / {{ return 204; }}
+  }}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def nginx(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[dict[str, Any]]:
+    if shutil.which("nginx") is None:
+        pytest.skip("needs nginx")
+    directory = tmp_path_factory.mktemp("nginx")
+    directory.chmod(0o755)
+    cert, key = authority.issue("shop.test")
+    modern, old = free_port(55600), free_port(55640)
+    settings = {"directory": directory, "cert": cert, "key": key, "modern": modern, "old": old}
+    (directory / "nginx.conf").write_text(NGINX.format(**settings))
+    process = subprocess.Popen(
+        ["nginx", "-c", str(directory / "nginx.conf"), "-e", str(directory / "early.log")]
+    )
+    end = time.monotonic() + 10
+    with socket.socket() as probe:
+        while probe.connect_ex(("127.0.0.1", modern)):
+            said = (directory / "early.log").read_text() if (directory / "early.log").exists() else ""
+            assert process.poll() is None and time.monotonic() < end, f"nginx never came up: {said}"
+            time.sleep(0.05)
+    yield {**settings, "ca_file": str(authority.ca_file)}
+    process.terminate()
+    process.wait()
+
+
+def test_nginx_over_tls_with_name_and_address_apart(check: Any, nginx: dict[str, Any]) -> None:
+    def ask(path: str, **expect: Any) -> Any:
+        http = {
+            "url": f"https://shop.test{path}",
+            "connect_to": f"127.0.0.1:{nginx['modern']}",
+            "ca_file": nginx["ca_file"],
+        }
+        return check(http=http, expect=expect, deadline=3.0)
+
+    hsts = {"strict-transport-security": {"matches": "max-age=[0-9]{8}"}}
+    good = ask("/health", json={"status": "healthy", "host": "shop.test"}, header=hsts, latency="1s")
+    assert good.ok, good.reason
+    assert {"connect", "tls", "first_byte"} <= set(good.phases)
+    assert (
+        ask("/contact.html", status=301, redirect="https://shop.test/contact").ok
+        or ask("/contact.html", redirect="/contact").ok
+    )
+    assert ask("/scan", status=307, redirect="/landing?code=BC001").ok
+    assert "status: saw 307, expected 302" in ask("/scan", status=302).reason
+    assert "latency: saw" in ask("/health", latency="1us").reason
+
+
+def test_tls_protocols(check: Any, nginx: dict[str, Any]) -> None:
+    protocols = {"accepted": ["TLSv1.2", "TLSv1.3"], "refused": ["TLSv1", "TLSv1.1"]}
+
+    def ask(port: int) -> Any:
+        tls = {
+            "address": f"127.0.0.1:{port}",
+            "server_name": "shop.test",
+            "ca_file": nginx["ca_file"],
+            "cert_file": str(nginx["cert"]),
+            "key_file": str(nginx["key"]),
+        }
+        expect = {
+            "protocols": protocols,
+            "key_matches": True,
+            "certificate_matches": True,
+            "days_left": {"gte": 30},
+        }
+        return check(tls=tls, expect=expect, deadline=3.0)
+
+    good = ask(nginx["modern"])
+    assert good.ok, good.reason
+    bad = ask(nginx["old"])
+    assert 'TLSv1.3: saw "refused", expected "accepted"' in bad.reason
+    assert 'TLSv1: saw "accepted", expected "refused"' in bad.reason
+    assert 'TLSv1.1: saw "accepted", expected "refused"' in bad.reason
+
+
+ON_HOST = """
+import asyncio, json, sys
+sys.path.insert(0, '/slipway')
+from slipway.checks.engine import parse_checks, run_checks, summary
+from slipway.redact import Redactor
+checks = parse_checks(json.load(sys.stdin), interval=0.2, consecutive=1)
+print(json.dumps(summary(asyncio.run(run_checks(checks, 5.0)), Redactor())))
+"""
+
+
+def test_on_a_host_with_systemd_and_nothing_but_python(start: Any) -> None:
+    name = start(
+        "host", "--privileged", "--cgroupns=private", "--tmpfs", "/run", "--tmpfs", "/tmp", "slipway/host:13"
+    )
+    docker("exec", name, "mkdir", "/slipway")
+    docker("cp", str(ROOT / "module_utils" / "slipway"), f"{name}:/slipway/slipway")
+    end = time.monotonic() + 60
+    while (
+        "degraded"
+        not in (
+            state := subprocess.run(
+                ["docker", "exec", name, "systemctl", "is-system-running"],
+                capture_output=True,
+                text=True,
+                check=False,
+            ).stdout
+        )
+        and "running" not in state
+    ):
+        assert time.monotonic() < end, f"systemd never came up: {state}"
+        time.sleep(0.5)
+    docker("exec", name, "systemd-run", "--unit", "steady", "sleep", "600")
+    docker("exec", name, "sh", "-c", "systemd-run --unit broken -p Restart=no false; true")
+    declared = [
+        {"name": "steady", "systemd": "steady.service", "expect": {"active": "active", "restarts": 0}},
+        {"name": "broken", "systemd": "broken.service"},
+        {"name": "missing", "systemd": "missing.service"},
+        {"name": "disk", "disk": "/", "expect": {"free_percent": {"gte": 1}, "free": {"gte": "1MiB"}}},
+        {"name": "full", "disk": "/", "expect": {"free": {"gte": "900TB"}}},
+        {"name": "no path", "disk": "/nowhere"},
+        {"name": "localhost", "dns": "localhost", "expect": {"records": {"contains": "127.0.0.1"}}},
+        {"name": "gone", "dns": "no-such-name.invalid", "expect": {"resolves": False}},
+        {"name": "elsewhere", "dns": "localhost", "expect": {"records": ["192.0.2.1"]}},
+    ]
+    run = subprocess.run(
+        ["docker", "exec", "-i", name, "python3", "-c", ON_HOST],
+        input=json.dumps(declared),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(run.stdout)
+    good = [name for name, result in found["checks"].items() if result["ok"]]
+    assert good == ["steady", "disk", "localhost", "gone"], found["msg"]
+    assert "there is no unit missing.service" in found["checks"]["missing"]["reason"]
+    assert "No such file" in found["checks"]["no path"]["reason"]
+    assert "records: saw" in found["checks"]["elsewhere"]["reason"]
