@@ -59,9 +59,26 @@ class Container:
             time.sleep(0.1)
         return time.monotonic() - started
 
+    def wait_for(self, line: str, seconds: float = 20) -> None:
+        """Until the log has a line."""
+        deadline = time.monotonic() + seconds
+        while line not in self.logs():
+            assert time.monotonic() < deadline, f"{self.name} never said {line!r}: {self.logs()}"
+            time.sleep(0.1)
+
     def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> Answer:
         """One request on a connection of its own."""
         return ask(self.address, self.port, method, path, body, headers)
+
+    def cpu_seconds(self) -> float:
+        """What it has used of the processors since it was started."""
+        version_1, version_2 = "/sys/fs/cgroup/cpuacct/cpuacct.usage", "/sys/fs/cgroup/cpu.stat"
+        seen = run(
+            "docker", "exec", self.name, "sh", "-c", f"cat {version_1} 2>/dev/null || cat {version_2}"
+        ).stdout
+        if seen.startswith("usage_usec"):
+            return int(seen.split()[1]) / 1e6
+        return int(seen) / 1e9
 
     def logs(self) -> str:
         """What it has said so far."""

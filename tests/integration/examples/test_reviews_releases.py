@@ -142,14 +142,27 @@ def test_refuses_to_start_and_names_every_mistake(reviews: Reviews) -> None:
         assert "Traceback" not in said
 
 
-def test_200_requests_a_second_without_an_error(reviews: Reviews) -> None:
+def test_200_requests_a_second_need_less_than_a_core(reviews: Reviews) -> None:
     web = reviews.service("web")
-    started = time.monotonic()
+    before = web.cpu_seconds()
     tally = asyncio.run(load(web.address, 8000, mix(800), rate=200, connections=20))
     assert tally.lost == []
     assert sum(tally.statuses.values()) == 800
     assert set(tally.statuses) == {200, 201, 307}
-    assert time.monotonic() - started < 6, "could not keep up with 200 requests/s"
+    # Not the time it took: that tells more about what else this machine is doing.
+    assert (web.cpu_seconds() - before) / 800 * 200 < 1
+
+
+def test_a_restart_of_the_database_costs_no_request_after_it(reviews: Reviews) -> None:
+    web, worker = reviews.service("web"), reviews.service("worker")
+    paths = ["/api/qr/list", "/api/qr/scan/BC001"] * 10
+    asyncio.run(load(web.address, 8000, mix(100), rate=200, connections=20))  # fills the pools
+    reviews.compose("restart", "db")
+    reviews.service("db").wait("healthy")
+    assert {web.ask(path).status for path in paths} == {200, 307}
+    # Its connection was the worker's lease: it ends, and is started again.
+    worker.wait_for("worker: stopped by the database: ")
+    worker.wait("healthy")
 
 
 def test_sigterm_loses_nothing_in_flight(reviews: Reviews) -> None:
@@ -207,29 +220,32 @@ def test_release_2_beside_release_1(reviews: Reviews) -> None:
 
     # Two generations of the worker: the second waits, and says for whom.
     new_worker = reviews.start("v2", "python3", "-m", "app.worker")
-    time.sleep(2)
-    assert "another generation is active: 1.0.0" in new_worker.logs()
+    new_worker.wait_for("another generation is active: 1.0.0")
     waiting = """
         select active_at is null, waited_for like '1.0.0%'
         from ops.worker_generations where version = '2.0.0'"""
     assert reviews.sql(waiting) == [["t", "t"]]
     code, seconds = old_worker.stop()
     assert (code, seconds < 5) == (0, True)
-    deadline = time.monotonic() + 5
-    while "active: version 2.0.0" not in new_worker.logs():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    overlap = """
-        select count(*) from ops.worker_generations a join ops.worker_generations b on a.id < b.id
-        where tstzrange(a.active_at, a.stopped_at) && tstzrange(b.active_at, b.stopped_at)
-            and a.active_at is not null and b.active_at is not null"""
-    assert reviews.sql(overlap) == [["0"]]
+    new_worker.wait_for("active: version 2.0.0")
+    assert reviews.sql("select * from ops.worker_overlaps") == []
+    second = (
+        "insert into ops.worker_generations (version, revision, host, active_at) values ('9', '', '', now())"
+    )
+    assert reviews.sql(f"begin; {second}; select later_version from ops.worker_overlaps; rollback") == [["9"]]
     assert new_worker.stop()[0] == 0
 
     # And back: what release 2 added is taken away under release 1, which does not mind.
     back = reviews.job("v2", "alembic", "downgrade", "0001")
     assert back.returncode == 0, back
     assert (old.ask("/ready").status, old.ask("/api/reviews", "POST", GUEST).status) == (200, 201)
+
+
+async def on_one_connection(container: Container, paths: list[str]) -> list[int]:
+    connection = await Connection(container.address, 8000).open()
+    statuses = [(await connection.ask("GET", path)).status for path in paths]
+    connection.close()
+    return statuses
 
 
 def broken(reviews: Reviews, tag: str) -> Container:
@@ -253,6 +269,10 @@ def test_broken_releases_are_broken_as_their_names_say(reviews: Reviews) -> None
     for _ in range(3):
         answer = route.ask("/api/qr/analytics/BC001")
         assert (answer.status, answer.headers["x-app-version"]) == (500, "2.2.0")
+    # Who keeps the connection (a proxy does) is not made to pay for it with the next request.
+    assert (
+        asyncio.run(on_one_connection(route, 10 * ["/api/qr/analytics/BC001", "/contact"])) == [500, 200] * 10
+    )
 
     slow = broken(reviews, "broken-slow")
     slow.wait("healthy")
@@ -277,7 +297,7 @@ def test_broken_migrations_fail_half_way(reviews: Reviews) -> None:
     ):
         database = tag.replace("-", "_")
         reviews.sql(f"create database {database}")
-        url = ENVIRONMENT["DATABASE_URL"].replace("/reviews", f"/{database}")
+        url = ENVIRONMENT["DATABASE_URL"].removesuffix("reviews") + database
         assert reviews.job("v2", "alembic", "upgrade", "head", DATABASE_URL=url).returncode == 0
         second = (
             "insert into marketing.qr_codes (code, name, target_url) values ('BC002', 'Table', '/contact')"

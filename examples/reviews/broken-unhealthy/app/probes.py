@@ -14,7 +14,7 @@ from app import lifecycle
 async def database() -> str:
     """`connected` or `unreachable`."""
     try:
-        async with asyncio.timeout(2), lifecycle.db.connect() as connection:
+        async with asyncio.timeout(3), lifecycle.single.connect() as connection:
             await connection.execute(text("select name from marketing.campaigns where active"))
     except (SQLAlchemyError, TimeoutError):
         return "unreachable"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from fastapi import FastAPI, Request
@@ -13,6 +14,7 @@ from app import lifecycle, metrics
 from app.routes import ROUTERS
 from app.version import RELEASE, VERSION
 
+log = logging.getLogger("uvicorn.error")
 #: Who asks these is not a customer: counted, they would water down the share of errors.
 _UNCOUNTED = frozenset({"/health", "/api/health/check", "/ready", "/metrics", "/version"})
 
@@ -30,20 +32,27 @@ class Instrument:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 500
+        status, complete = 500, False
         started = time.perf_counter()
 
         async def send_named(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"].append((b"x-app-version", VERSION.encode()))
                 if lifecycle.draining:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await self.app(scope, receive, send_named)
+        except Exception:
+            if not complete:
+                raise
+            # Answered with a 500 already. Raised further, it would make the server close the connection,
+            # and the request that the proxy sends on it next would be lost for this one's mistake.
+            log.exception("%s %s failed", scope["method"], scope["path"])
         finally:
             if scope["path"] not in _UNCOUNTED:
                 metrics.requests.labels(str(status), RELEASE).inc()

@@ -22,6 +22,8 @@ class DrainingServer(Server):
         await super().main_loop()
         lifecycle.draining = True
         await asyncio.sleep(lifecycle.settings.drain_seconds)
+        # Raised again at the end, as uvicorn does, the signal would look like a crash in gunicorn's log.
+        self._captured_signals.clear()
 
 
 class Worker(UvicornWorker):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, Numeric, Table, Text, Uuid
+from sqlalchemy import Boolean, Column, DateTime, FetchedValue, Integer, MetaData, Numeric, Table, Text, Uuid
 
 metadata = MetaData()
 
 
 def _key() -> Column[object]:
-    return Column("id", Uuid, primary_key=True)
+    return Column("id", Uuid, primary_key=True, server_default=FetchedValue())
 
 
 def _time(name: str) -> Column[object]:

@@ -87,8 +87,9 @@ class Worker:
                     self.work(connection)
             finally:
                 ALIVE.unlink(missing_ok=True)
-                # While the lease is still ours: what follows us starts after this moment.
-                connection.execute(_STOPPED, {"id": self.generation, "sent": self.sent})
+                if not connection.invalidated:
+                    # While the lease is still ours: what follows us starts after this moment.
+                    connection.execute(_STOPPED, {"id": self.generation, "sent": self.sent})
         log.info("stopped after %d requests", self.sent)
 
     def take_lease(self, connection: Connection) -> bool:
@@ -96,9 +97,9 @@ class Worker:
         waited = 0
         while not connection.scalar(text("select pg_try_advisory_lock(:key)"), {"key": LEASE}):
             other = connection.scalar(_OTHER, {"id": self.generation}) or "an unknown worker"
+            connection.execute(_WAITED, {"id": self.generation, "other": other})
             if waited % 10 == 0:
                 log.error("another generation is active: %s; waiting for it to stop", other)
-            connection.execute(_WAITED, {"id": self.generation, "other": other})
             waited += 1
             if self.leave.wait(1):
                 return False

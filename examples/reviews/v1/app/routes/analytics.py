@@ -33,7 +33,7 @@ async def analytics(code: str, response: Response) -> dict[str, Any]:
         if cached := await lifecycle.cache.get(_key(code)):
             response.headers["X-Cache"] = "HIT"
             return present(json.loads(cached))
-    async with lifecycle.db.connect() as connection:
+    async with lifecycle.single.connect() as connection:
         row = (await connection.execute(COUNTS, {"code": code})).mappings().one_or_none()
     if row is None:
         raise HTTPException(404, f"no QR code {code!r}")

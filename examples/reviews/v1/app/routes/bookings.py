@@ -52,7 +52,7 @@ async def complete(booking_id: UUID) -> dict[str, str]:
 @router.get("/{booking_id}")
 async def show(booking_id: UUID) -> dict[str, object]:
     """One booking."""
-    async with lifecycle.db.connect() as connection:
+    async with lifecycle.single.connect() as connection:
         row = (
             (await connection.execute(select(bookings).where(bookings.c.id == booking_id)))
             .mappings()

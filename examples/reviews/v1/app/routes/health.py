@@ -37,7 +37,7 @@ async def ready(response: Response) -> dict[str, str | None]:
     """Ready means: the schema is one this code knows, and it is not about to leave."""
     reason, schema = None, None
     try:
-        async with asyncio.timeout(2), lifecycle.db.connect() as connection:
+        async with asyncio.timeout(3), lifecycle.single.connect() as connection:
             schema = await connection.scalar(text("select max(version_num) from alembic_version"))
         if schema is None or schema < SCHEMA:
             reason = f"schema is at {schema}, {SCHEMA} is needed"

@@ -60,7 +60,7 @@ async def scan(
 ) -> RedirectResponse:
     """Record the scan and send the guest on."""
     session = qr_session or uuid4()
-    async with lifecycle.db.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+    async with lifecycle.single.connect() as connection:
         target = await connection.scalar(
             _SCAN,
             {
@@ -102,5 +102,5 @@ async def conversion(body: Conversion) -> dict[str, int | bool]:
 @router.get("/list")
 async def list_codes() -> list[dict[str, str | bool]]:
     """All codes and where they lead."""
-    async with lifecycle.db.connect() as connection:
+    async with lifecycle.single.connect() as connection:
         return [dict(row) for row in (await connection.execute(_LIST)).mappings()]

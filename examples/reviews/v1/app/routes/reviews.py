@@ -62,7 +62,7 @@ async def list_reviews(
 ) -> list[dict[str, Any]]:
     """Reviews of a station in a status."""
     query = select(reviews).where(reviews.c.station_id == station_id, reviews.c.status == status).limit(limit)
-    async with lifecycle.db.connect() as connection:
+    async with lifecycle.single.connect() as connection:
         return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
@@ -75,7 +75,7 @@ async def queue(limit: Annotated[int, Query(ge=1, le=200)] = 50) -> list[dict[st
         .order_by(reviews.c.created_at.desc())
         .limit(limit)
     )
-    async with lifecycle.db.connect() as connection:
+    async with lifecycle.single.connect() as connection:
         return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
@@ -89,7 +89,7 @@ async def list_escalations(limit: Annotated[int, Query(ge=1, le=200)] = 50) -> l
         .order_by(escalations.c.created_at.desc())
         .limit(limit)
     )
-    async with lifecycle.db.connect() as connection:
+    async with lifecycle.single.connect() as connection:
         return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
@@ -117,14 +117,14 @@ async def valid_coupons(customer_id: UUID) -> list[dict[str, Any]]:
     ).where(
         coupons.c.customer_id == customer_id, coupons.c.valid_until > func.now(), coupons.c.used.is_(False)
     )
-    async with lifecycle.db.connect() as connection:
+    async with lifecycle.single.connect() as connection:
         return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
 @router.get("/{review_id}")
 async def show(review_id: UUID) -> dict[str, Any]:
     """One review."""
-    async with lifecycle.db.connect() as connection:
+    async with lifecycle.single.connect() as connection:
         row = (
             (await connection.execute(select(reviews).where(reviews.c.id == review_id)))
             .mappings()

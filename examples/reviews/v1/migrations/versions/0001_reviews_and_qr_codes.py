@@ -116,6 +116,16 @@ def upgrade() -> None:
             requests_sent bigint not null default 0,
             waited_for text
         )""")
+    # Must be empty. A generation that was killed was last alive at its last heartbeat.
+    op.execute("""
+        create view ops.worker_overlaps as
+        with active as (
+            select id, version, tstzrange(active_at, coalesce(stopped_at, heartbeat_at)) as during
+            from ops.worker_generations where active_at is not null
+        )
+        select a.id as earlier, a.version as earlier_version, b.id as later, b.version as later_version,
+            a.during * b.during as overlap
+        from active a join active b on a.id < b.id and a.during && b.during""")
     op.execute("""
         create view ops.system_health as
         select 'reviews' as system, count(*) as total_records,

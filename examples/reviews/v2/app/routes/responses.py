@@ -42,7 +42,7 @@ async def by_sentiment(station_id: str) -> dict[str, int]:
         .where(_reviews.c.station_id == station_id)
         .group_by(_reviews.c.sentiment)
     )
-    async with lifecycle.db.connect() as connection:
+    async with lifecycle.single.connect() as connection:
         return dict((await connection.execute(query)).tuples().all())
 
 
@@ -50,7 +50,7 @@ async def by_sentiment(station_id: str) -> dict[str, int]:
 async def list_responses(review_id: UUID) -> list[dict[str, Any]]:
     """The answers to a review, oldest first."""
     query = select(_responses).where(_responses.c.review_id == review_id).order_by(_responses.c.created_at)
-    async with lifecycle.db.connect() as connection:
+    async with lifecycle.single.connect() as connection:
         return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
