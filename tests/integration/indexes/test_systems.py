@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pg_indexes_info
 import pytest
 import yaml
 from conftest import PASSWORD
-
-import pg_indexes_info
 
 ROOT = Path(__file__).resolve().parents[3]
 SYSTEMS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "systems.yml").read_text())
@@ -81,8 +80,18 @@ class Role:
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_STDOUT_CALLBACK": "default",
         }
-        command = [str(ROOT / ".venv/bin/ansible-playbook"), str(self.directory / "play.yml"), "-i", "localhost,", "-c", "local",
-                   "-e", f"ansible_python_interpreter={sys.executable}", "-e", f"@{self.directory}/values.json"]  # fmt: skip
+        command = [
+            str(ROOT / ".venv/bin/ansible-playbook"),
+            str(self.directory / "play.yml"),
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            "-e",
+            f"ansible_python_interpreter={sys.executable}",
+            "-e",
+            f"@{self.directory}/values.json",
+        ]
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
