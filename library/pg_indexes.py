@@ -7,13 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_indexes
-short_description: Declare the indexes of a PostgreSQL database, and have them built without locking anybody out
+short_description: Declare the indexes of a PostgreSQL database, and have them built without locks
 description:
   - Takes the whole list of indexes in one call and brings the database to it.
-  - What exists is compared with what is declared by PostgreSQL itself, on an empty temporary clone of the table,
-    so that neither the way a predicate is written nor the order of parameters makes a difference where there is none.
-  - Missing indexes are built with C(CREATE INDEX CONCURRENTLY), INVALID ones are repaired, different ones are replaced
-    by building the new one first. A build that is already under way, whoever started it, is waited for.
+  - What exists is compared with what is declared by PostgreSQL itself, on an empty temporary clone of the
+    table, so that neither the wording of a predicate nor the order of parameters makes a difference where
+    there is none.
+  - Missing indexes are built with C(CREATE INDEX CONCURRENTLY), INVALID ones are repaired, different ones are
+    replaced by building the new one first. A build that is under way, whoever started it, is waited for.
   - Long transactions that would hold up a build are named before it starts.
   - With the action plugin of the same name, progress is shown while a build runs, and a build survives the
     controller; a later run waits for it and reports its result.
@@ -67,7 +68,8 @@ options:
     type: int
     default: 10
   dsn:
-    description: A libpq connection string or URI, used instead of the O(login_host) family (O(login_password) still applies).
+    description: A libpq connection string or URI, used instead of the O(login_host) family (O(login_password)
+      still applies).
     type: str
   session_role:
     description: Role to change to after connecting, for example the owner of the tables.
@@ -88,12 +90,15 @@ options:
         type: str
         default: public
       table:
-        description: Table, partitioned table or materialised view, unquoted. Needed unless O(indexes[].state=absent).
+        description: Table, partitioned table or materialised view, unquoted. Needed unless
+          O(indexes[].state=absent).
         type: str
       columns:
         description:
-          - SQL index elements, such as V(status DESC NULLS LAST), V(lower(email)) or V(embedding vector_cosine_ops).
-          - Names that need double quotes are written with them. Expressions other than a function call need brackets.
+          - SQL index elements, such as V(status DESC NULLS LAST), V(lower(email)) or V(embedding
+            vector_cosine_ops).
+          - Names that need double quotes are written with them. Expressions other than a function call need
+            brackets.
         type: list
         elements: str
       unique:
@@ -112,7 +117,7 @@ options:
         description: Predicate of a partial index.
         type: str
       with:
-        description: Storage parameters, for example V({m: 16, ef_construction: 64}).
+        description: "Storage parameters, for example V({m: 16, ef_construction: 64})."
         type: dict
       tablespace:
         description: Tablespace. It is compared only when it is given.
@@ -161,7 +166,8 @@ options:
     default: fail
   max_wait:
     description:
-      - Total seconds one index may wait for locks, older snapshots and other builds. Building itself is not limited.
+      - Total seconds one index may wait for locks, older snapshots and other builds. Building itself is not
+        limited.
       - Waiting for somebody else's build does not count while that build gets on.
     type: int
     default: 600
@@ -174,11 +180,12 @@ options:
     type: int
     default: 1
   parallel:
-    description: How many builds on different tables may run at the same time. Partial and expression indexes come last, one by one.
+    description: How many builds on different tables may run at the same time. Partial and expression indexes
+      come last, one by one.
     type: int
     default: 2
   settings:
-    description: Settings of the building session, for example V({maintenance_work_mem: 1GB}).
+    description: "Settings of the building session, for example V({maintenance_work_mem: 1GB})."
     type: dict
     default: {}
   release:
@@ -192,8 +199,8 @@ options:
     type: str
   defer:
     description: >-
-      Do nothing and return RV(pending) when there is something to do. The action plugin uses it, to start long work
-      detached from the controller.
+      Do nothing and return RV(pending) when there is something to do. The action plugin uses it, to start
+      long work detached from the controller.
     type: bool
     default: false
 requirements:
@@ -263,17 +270,21 @@ indexes:
     wanted: {description: Declared state, type: str}
     state:
       description:
-        - State now (in check mode, before anything is done), one of V(valid), V(invalid), V(missing), V(drifted), V(absent), V(unknown).
+        - State now (in check mode, before anything is done), one of V(valid), V(invalid), V(missing),
+          V(drifted), V(absent), V(unknown).
         - V(unknown) means that it could not be compared; it is never called valid then.
       type: str
     action:
       description: >-
-        What was done (in check mode, would be done), one of V(none), V(created), V(rebuilt), V(replaced), V(adopted),
-        V(dropped), V(reported), V(skipped).
+        What was done (in check mode, would be done), one of V(none), V(created), V(rebuilt), V(replaced),
+        V(adopted), V(dropped), V(reported), V(skipped).
       type: str
     definition: {description: Definition as PostgreSQL writes it, type: str}
     definition_before: {description: Definition before the run, type: str}
-    differences: {description: What differs from the declaration, or differed before it was replaced, type: list, elements: str}
+    differences:
+      description: What differs from the declaration, or differed before it was replaced.
+      type: list
+      elements: str
     cleaned: {description: Leftovers of failed builds that were dropped, type: list, elements: str}
     size_bytes: {description: Size., type: int}
     duration_s: {description: Seconds spent on it, type: float}

@@ -10,7 +10,8 @@ module: pg_indexes_info
 short_description: Audit the indexes of a PostgreSQL database
 description:
   - Reads validity, size, use, overlap and cost of indexes, foreign keys without one, and INVALID leftovers.
-  - Compares number and size with what is expected, and answers whether queries use their index and are fast enough.
+  - Compares number and size with what is expected, and answers whether queries use their index and are fast
+    enough.
   - Changes nothing. Queries run in a read-only transaction with a time limit.
 options:
   login_host:
@@ -62,7 +63,8 @@ options:
     type: int
     default: 10
   dsn:
-    description: A libpq connection string or URI, used instead of the O(login_host) family (O(login_password) still applies).
+    description: A libpq connection string or URI, used instead of the O(login_host) family (O(login_password)
+      still applies).
     type: str
   session_role:
     description: Role to change to after connecting, for example the owner of the tables.
@@ -105,7 +107,8 @@ options:
     type: float
   hot_update_min:
     description: >-
-      Percentage of updates that should not have to touch indexes (HOT), judged for each table with at least 1000 updates.
+      Percentage of updates that should not have to touch indexes (HOT), judged for each table with at least
+      1000 updates.
     type: float
   queries:
     description: Query budgets.
@@ -114,7 +117,10 @@ options:
     default: []
     suboptions:
       name: {description: What the query is called in the report, type: str, required: true}
-      query: {description: "The query; C(%s) stands for a parameter when there are O(queries[].params)", type: str, required: true}
+      query:
+        description: The query. With parameters, C(%s) stands for one and C(%%) for a percent sign.
+        type: str
+        required: true
       params: {description: Values of the parameters, type: list, elements: raw}
       must_use: {description: Index that the query must be able to use, type: str}
       max_ms: {description: Milliseconds it may take, type: float}
@@ -156,7 +162,8 @@ EXAMPLES = r"""
       - {name: performance indexes, schemas: [core, feedback], name_like: 'idx_%', count: 45, size_max: 168MB}
     queries:
       - name: closed orders of a branch
-        query: SELECT * FROM "Order" WHERE "branchId" = %s AND status = 'CLOSED' ORDER BY "updatedAt" DESC LIMIT 50
+        query: SELECT * FROM "Order" WHERE "branchId" = %s AND status = 'CLOSED' ORDER BY "updatedAt" DESC
+          LIMIT 50
         params: [1]
         must_use: idx_order_branch_status_updated
         max_ms: 20
@@ -227,7 +234,8 @@ added:
   returned: always
   type: dict
 totals:
-  description: Number and size of all indexes looked at, the age of the statistics, the database's cache hit ratio.
+  description: Number and size of all indexes looked at, the age of the statistics, the database's cache hit
+    ratio.
   returned: always
   type: dict
 gates:

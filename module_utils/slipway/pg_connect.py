@@ -37,7 +37,7 @@ _SESSION = {
 
 
 def connection_arguments() -> dict[str, Any]:
-    """Return the argument_spec of a PostgreSQL connection; meanings and aliases are community.postgresql's."""
+    """Return the argument_spec of a connection; meanings and aliases are community.postgresql's."""
     return {
         "login_host": {"type": "str", "default": "", "aliases": ["host"]},
         "login_port": {"type": "int", "default": 5432, "aliases": ["port"]},
@@ -73,7 +73,10 @@ class Facts:
 
 
 class Target:
-    """A database, and how to reach it. `params` are an Ansible module's, as declared by connection_arguments()."""
+    """A database, and how to reach it.
+
+    `params` are an Ansible module's, as declared by connection_arguments().
+    """
 
     def __init__(self, params: dict[str, Any]) -> None:
         self.role = params.get("session_role")
@@ -98,7 +101,10 @@ class Target:
         self.keywords["connect_timeout"] = params.get("connect_timeout") or 10
 
     def connect(self, purpose: str = "") -> Any:
-        """Open a connection in autocommit mode whose session has no timeouts. Raises Refused when it cannot."""
+        """Open a connection in autocommit mode whose session has no timeouts.
+
+        Raises Refused when it cannot.
+        """
         name = f"{APPLICATION}:{purpose}" if purpose else APPLICATION
         try:
             connection = psycopg.connect(
@@ -153,7 +159,7 @@ class Target:
             reason = "the server is a standby (in recovery): connect to the primary"
         elif row["read_only"] == "on":
             reason = (
-                "sessions of this role are read-only (default_transaction_read_only is on): use another role, or "
+                "sessions of this role are read-only (default_transaction_read_only is on): use another, or "
                 f"ALTER ROLE {ident(row['user'])} RESET default_transaction_read_only"
             )
         facts = Facts(
@@ -173,8 +179,8 @@ class Target:
         # A pooler answers. In session mode a client keeps its server connection; in transaction mode an idle
         # client's is given to the next one who asks.
         advice = (
-            "the connection goes through a pooler in transaction mode (pgbouncer, Supavisor), where session settings "
-            "and locks belong to nobody: give the direct address of the server (Supabase: port 5432, not 6543)"
+            "the connection goes through a pooler in transaction mode (pgbouncer, Supavisor), where session "
+            "settings and locks belong to nobody: give the server's own address (Supabase: port 5432)"
         )
         other = self.connect("pooler check")
         try:

@@ -1,6 +1,7 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Bring the indexes of a database to the declared state: survey, decide, build, and say what was found and done."""
+"""Bring the indexes of a database to the declared state: survey, decide, build, and say what was found and
+done."""
 
 from __future__ import annotations
 
@@ -137,7 +138,10 @@ def _probes(
     present = [spec for spec in specs if spec.state == "present"]
     reason = facts.read_only
     if reason is None and not facts.can_temp:
-        reason = f'role {facts.user} may not create temporary tables: GRANT TEMPORARY ON DATABASE "{facts.database}" TO "{facts.user}"'
+        reason = (
+            f"role {facts.user} may not create temporary tables: GRANT TEMPORARY ON DATABASE "
+            f'"{facts.database}" TO "{facts.user}"'
+        )
     if reason is not None:
         return {spec.label: Probe(unknown=reason) for spec in present}
     usable = {key: table for key, table in tables.items() if table.kind in "rmp" and table.owned}
@@ -151,7 +155,8 @@ def _near(connection: Any, missing: list[tuple[str, str]]) -> dict[tuple[str, st
     if not missing:
         return {}
     rows = connection.execute(
-        "SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = "
+        "c.relnamespace "
         "WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
     ).fetchall()
     found = {}
@@ -192,7 +197,10 @@ class Run:
         self.path = ""
 
     def look(self, specs: list[IndexSpec], declared: Iterable[str] = ()) -> list[Entry]:
-        """Return what is the case and what would be done. `declared`: names that belong to the declaration."""
+        """Return what is the case and what would be done.
+
+        `declared`: names that belong to the declaration.
+        """
         self.declared = frozenset(declared) | {spec.label for spec in specs}
         connection = self.target.connect("look")
         try:
@@ -208,7 +216,10 @@ class Run:
             connection.close()
 
     def apply(self, entries: list[Entry]) -> None:
-        """Do what look() decided. Each entry carries its own outcome; one failure does not keep others from being built."""
+        """Do what look() decided.
+
+        Each entry carries its own outcome; one failure does not keep others from being built.
+        """
         jobs = [entry for entry in entries if entry.open]
         if jobs and self.facts.read_only:
             for entry in jobs:
@@ -219,8 +230,8 @@ class Run:
                     [],
                 )
             return
-        # A build with an expression or a predicate makes every other build wait until it has ended, so those come
-        # last and one by one. Of the others only one at a time may work on a table.
+        # A build with an expression or a predicate makes every other build wait until it has ended, so those
+        # come last and one by one. Of the others only one at a time may work on a table.
         plain: list[Entry] = []
         special: list[Entry] = []
         for entry in jobs:

@@ -28,8 +28,10 @@ WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 _TABLES = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, pg_table_size(c.oid) AS size_bytes,
        greatest(c.reltuples, 0)::bigint AS rows, s.seq_scan AS seq_scans, s.idx_scan AS index_scans,
-       s.n_tup_ins + s.n_tup_upd + s.n_tup_del AS writes, s.n_tup_upd AS updates, s.n_tup_hot_upd AS hot_updates,
-       o.heap_blks_hit AS heap_hit, o.heap_blks_read AS heap_read, o.idx_blks_hit AS index_hit, o.idx_blks_read AS index_read
+       s.n_tup_ins + s.n_tup_upd + s.n_tup_del AS writes, s.n_tup_upd AS updates, s.n_tup_hot_upd AS
+         hot_updates,
+       o.heap_blks_hit AS heap_hit, o.heap_blks_read AS heap_read, o.idx_blks_hit AS index_hit,
+         o.idx_blks_read AS index_read
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
@@ -38,9 +40,11 @@ WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'informat
   AND (%(schemas)s::text[] IS NULL OR n.nspname = ANY(%(schemas)s::text[]))
 """
 
-# An index serves a foreign key when its first columns are the key's, in any order, and it leaves out no row with one.
+# An index serves a foreign key when its first columns are the key's, in any order, and it leaves out no row
+# with one.
 _FOREIGN_KEYS = """
-SELECT n.nspname AS schema, c.relname AS table_name, k.conname AS name, k.confrelid::regclass::text AS referenced,
+SELECT n.nspname AS schema, c.relname AS table_name, k.conname AS name, k.confrelid::regclass::text AS
+  referenced,
        ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(num, pos)
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.num ORDER BY u.pos) AS columns,
        pg_table_size(c.oid) AS size_bytes
@@ -108,7 +112,7 @@ def read_scans(connection: Any) -> dict[tuple[str, str], int]:
 
 
 def stats_age(server: dict[str, Any]) -> float:
-    """Return for how many seconds, at least, use has been counted: since the reset, or else since the start."""
+    """Return for how many seconds, at least, use has been counted: since the reset, else the start."""
     return float(server["reset_s"] if server["reset_s"] is not None else server["up_s"])
 
 
@@ -120,7 +124,10 @@ def usage(scans: int, low: int) -> str:
 def describe_indexes(
     data: dict[str, Any], replicas: list[dict[tuple[str, str], int]], low: int, min_age_s: float
 ) -> list[dict[str, Any]]:
-    """Return one entry an index. `usage_conclusive`: use has been counted for at least `min_age_s` seconds."""
+    """Return one entry an index.
+
+    `usage_conclusive`: use has been counted for at least `min_age_s` seconds.
+    """
     age = stats_age(data["server"])
     found = []
     for index in data["indexes"]:
@@ -155,7 +162,7 @@ def describe_indexes(
 
 
 def describe_tables(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one entry a table: write load, share of HOT updates, cache hits, number and size of its indexes."""
+    """Return one entry a table: write load, share of HOT updates, cache hits, its indexes."""
     count: dict[int, int] = {}
     size: dict[int, int] = {}
     for index in data["indexes"]:
@@ -268,7 +275,7 @@ def redundant(indexes: Iterable[Index]) -> list[dict[str, Any]]:
 
 
 def _covered(index: Index, other: Index) -> str | None:
-    """Return "certain" or "possible" when scans of `index` could use `other`; None for duplicates and others."""
+    """Return "certain" or "possible" when scans of `index` could use `other`, else None."""
     a, b = index.signature, other.signature
     if index is other or _core(index) == _core(other) or len(a.columns) > len(b.columns):
         return None
@@ -327,8 +334,8 @@ def tiers_due(
     """Say of each declared tier whether its time has come.
 
     The lowest tier is always due. A later one is due when the tier before it has been complete for its hours
-    (default 24) and has proved useful: each of its indexes was scanned, or is unique and so does more than being read.
-    `complete` says since when (seconds since the epoch) each tier is complete.
+    (default 24) and has proved useful: each of its indexes was scanned, or is unique and so does more than
+    being read. `complete` says since when (seconds since the epoch) each tier is complete.
     """
     now = time.time() if now is None else now
     known = {(item["schema"], item["name"]): item for item in entries}

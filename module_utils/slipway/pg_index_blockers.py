@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who stands in the way of building or dropping an index without a lock, and who does not.
 
-CREATE INDEX CONCURRENTLY waits for transactions that wrote the table and for snapshots taken before it in the same
-database (pg_dump, REPEATABLE READ, an open cursor). It does not wait for a session that is merely idle in a
-transaction elsewhere, nor for VACUUM, nor for another build without expression or predicate.
-DROP INDEX CONCURRENTLY waits for whoever holds any lock on the table.
+CREATE INDEX CONCURRENTLY waits for transactions that wrote the table and for snapshots taken before it in the
+same database (pg_dump, REPEATABLE READ, an open cursor). It does not wait for a session that is merely idle
+in a transaction elsewhere, nor for VACUUM, nor for another build without expression or predicate. DROP INDEX
+CONCURRENTLY waits for whoever holds any lock on the table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _ACTIVITY = """
 
 # Modes that conflict with SHARE, the lock a build waits for; a drop waits for any.
 _LOCKS = """
-SELECT l.pid, l.mode, p.gid, p.owner AS prepared_by, extract(epoch FROM clock_timestamp() - p.prepared)::float8 AS prepared_s,
+SELECT l.pid, l.mode, p.gid, p.owner AS prepared_by, extract(epoch FROM clock_timestamp() -
+  p.prepared)::float8 AS prepared_s,
        {activity}
 FROM pg_locks l
 LEFT JOIN pg_stat_activity a ON a.pid = l.pid
@@ -48,11 +49,13 @@ WHERE a.datname = current_database() AND a.backend_xmin IS NOT NULL
   AND (b.pid IS NULL OR i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
 """
 
-# Held for a whole concurrent build (or VACUUM, ANALYZE, REINDEX) across its transactions, and visible to everyone.
+# Held for a whole concurrent build (or VACUUM, ANALYZE, REINDEX) across its transactions, and visible to
+# everyone.
 _OCCUPIED = """
 SELECT l.relation::bigint AS table_oid, l.pid, a.usename AS "user", a.application_name AS application,
        a.usesysid IS NULL AS background, b.phase, b.command, b.index_relid::bigint AS index_oid,
-       b.blocks_done, b.blocks_total, b.tuples_done, b.tuples_total, b.lockers_done, b.lockers_total, b.current_locker_pid
+       b.blocks_done, b.blocks_total, b.tuples_done, b.tuples_total, b.lockers_done, b.lockers_total,
+       b.current_locker_pid
 FROM pg_locks l
 LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 LEFT JOIN pg_stat_progress_create_index b ON b.pid = l.pid
@@ -70,7 +73,8 @@ def _with_activity(query: str) -> str:
 def blockers(
     connection: Any, tables: list[int], ours: list[int], what: str, drop: bool = False
 ) -> list[dict[str, Any]]:
-    """Return the transactions that would hold up a build on (or a drop of an index of) `tables`, oldest first.
+    """Return the transactions that would hold up a build on (or a drop of an index of) `tables`, oldest
+    first.
 
     Each is {pid, user, application, age_s (None when not visible), state, query, reason, blocks, gid}.
     """
@@ -114,7 +118,10 @@ def _blocker(row: dict[str, Any], reason: str, what: str) -> dict[str, Any]:
 
 
 def occupied(connection: Any, tables: list[int], ours: list[int]) -> dict[int, dict[str, Any]]:
-    """Return who is building on, or otherwise occupying, each of `tables` (by OID). Autovacuum yields: left out."""
+    """Return who is building on, or otherwise occupying, each of `tables` (by OID).
+
+    Autovacuum yields: left out.
+    """
     rows = connection.execute(_OCCUPIED, [tables, ours]).fetchall()
     found: dict[int, dict[str, Any]] = {}
     for row in rows:

@@ -24,7 +24,10 @@ _TRANSIENT = {"40P01", "55P03", "57P02", "57P03"}
 
 
 class Builder:
-    """Works on single indexes through one Session. `warnings` collects what a person should know afterwards."""
+    """Works on single indexes through one Session.
+
+    `warnings` collects what a person should know afterwards.
+    """
 
     def __init__(self, session: Session, facts: Facts, session_path: str) -> None:
         self.session, self.facts, self.path = session, facts, session_path
@@ -125,7 +128,10 @@ class Builder:
                 if left is not None and left.ready
                 else "costs nothing but its place"
             )
-            return f". Its INVALID remains could not be dropped ({error}) and {cost}: run again, or DROP INDEX CONCURRENTLY {label}"
+            return (
+                f". Its INVALID remains could not be dropped ({error}) and {cost}: run again, or DROP "
+                f"INDEX CONCURRENTLY {label}"
+            )
         return ""
 
     def _explained(self, error: Any, spec: IndexSpec, name: str, table: Table, probe: Probe) -> Stopped:
@@ -133,7 +139,8 @@ class Builder:
         text = describe(error)
         if error.sqlstate == "23505":
             return Stopped(
-                f"rows are not unique: {self._duplicates(spec, table, probe) or text}. Nothing was left behind"
+                f"rows are not unique: {self._duplicates(spec, table, probe) or text}. Nothing was left "
+                f"behind"
             )
         if error.sqlstate == "57014":
             text += ": somebody cancelled the build; run again to build it"
@@ -153,8 +160,8 @@ class Builder:
             conditions += [f"{key} IS NOT NULL" for key in keys]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         shown_keys = ", ".join(f"coalesce({key}::text, 'NULL')" for key in keys)
-        sql = (
-            f"SELECT concat_ws(', ', {shown_keys}) AS key, "
+        sql = (  # built from quoted names and from what PostgreSQL itself deparsed
+            f"SELECT concat_ws(', ', {shown_keys}) AS key, "  # noqa: S608
             f"count(*) AS rows FROM {qualified(table.schema, table.name)}{where} "
             f"GROUP BY {', '.join(keys)} HAVING count(*) > 1 ORDER BY count(*) DESC LIMIT {_SAMPLES}"
         )
@@ -172,17 +179,20 @@ class Builder:
     # -- memory of vector indexes --
 
     def _shared_memory(self, spec: IndexSpec, table: Table, label: str) -> None:
-        """Say before an HNSW build that the server's /dev/shm cannot hold its graph, and build it without workers."""
+        """Say before an HNSW build that the server's /dev/shm cannot hold its graph, and build it without
+        workers."""
         if spec.method != "hnsw":
             return
         connection = self.session.work
         row = connection.execute(
             """
-            SELECT current_setting('maintenance_work_mem') AS memory, current_setting('dynamic_shared_memory_type') AS kind,
+            SELECT current_setting('maintenance_work_mem') AS memory,
+              current_setting('dynamic_shared_memory_type') AS kind,
                    current_setting('max_parallel_maintenance_workers')::int AS workers,
                    pg_relation_size(%s::bigint::oid) >= (SELECT setting::bigint * 8192 FROM pg_settings
                                                          WHERE name = 'min_parallel_table_scan_size') AS big,
-                   has_function_privilege('pg_catalog.pg_read_file(text,bigint,bigint)', 'EXECUTE') AS readable
+                   has_function_privilege('pg_catalog.pg_read_file(text,bigint,bigint)', 'EXECUTE') AS
+                     readable
             """,
             [table.oid],
         ).fetchone()
@@ -193,12 +203,14 @@ class Builder:
         if available is None:
             if memory > 64 * 1024**2:
                 self._warn(
-                    f"{label}: a parallel HNSW build takes maintenance_work_mem ({row['memory']}) from the server's /dev/shm, "
+                    f"{label}: a parallel HNSW build takes maintenance_work_mem ({row['memory']}) from the "
+                    f"server's /dev/shm, "
                     "whose size this role cannot see; a container has 64 MB unless shm_size says otherwise"
                 )
         elif memory > available:
             self._without_workers(
-                f"{label}: maintenance_work_mem is {row['memory']}, the server's /dev/shm has {human_bytes(available)}"
+                f"{label}: maintenance_work_mem is {row['memory']}, the server's /dev/shm has "
+                f"{human_bytes(available)}"
             )
 
     def _shm_size(self) -> int | None:
@@ -214,7 +226,8 @@ class Builder:
     def _without_workers(self, seen: str) -> None:
         self.session.work.execute("SELECT set_config('max_parallel_maintenance_workers', '0', false)")
         self._warn(
-            f"{seen}: building without parallel workers, which is slower. Give the database's container shm_size of at "
+            f"{seen}: building without parallel workers, which is slower. Give the database's container "
+            f"shm_size of at "
             "least maintenance_work_mem, or lower maintenance_work_mem"
         )
 
@@ -222,7 +235,8 @@ class Builder:
         for notice in self.session.notices:
             if "no longer fits" in notice:
                 self._warn(
-                    f"{label}: {notice}: the rest was built several times slower; raise maintenance_work_mem (settings)"
+                    f"{label}: {notice}: the rest was built several times slower; raise "
+                    f"maintenance_work_mem (settings)"
                 )
         self.session.notices.clear()
 
@@ -239,7 +253,8 @@ class Builder:
             session.clear_the_way([index.table_oid], index.label, budget, drop=True)
         name = qualified(index.schema, index.name)
         if index.partitioned or not self.options.concurrently:
-            # PostgreSQL cannot drop a partitioned index concurrently; the lock is short, the files go at once.
+            # PostgreSQL cannot drop a partitioned index concurrently; the lock is short, the files go at
+            # once.
             session.briefly([f"DROP INDEX IF EXISTS {name}"], index.label, budget, [index.table_oid])
             return
         session.wait_until_free(index.table_oid, index.label, budget)
@@ -253,7 +268,10 @@ class Builder:
         self.session.briefly([sql], spec.label, budget, [twin.table_oid])
 
     def swap(self, old: Index, new: Index, spec: IndexSpec, budget: Budget) -> str:
-        """Give `new` the name of `old` and all that hangs on it, in one transaction. Returns the old one's new name."""
+        """Give `new` the name of `old` and all that hangs on it, in one transaction.
+
+        Returns the old one's new name.
+        """
         aside = fit_name(spec.name, f"__old_{spec.hash}")
         table, name = qualified(spec.schema, spec.table), qualified(spec.schema, spec.name)
         statements = [

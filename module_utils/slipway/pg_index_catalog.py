@@ -32,7 +32,8 @@ class Signature:
     tablespace: str
 
     def differences(self, actual: Signature, tablespace: bool) -> list[str]:
-        """Say how `actual` differs from this (declared) one; compare the tablespace only when it was declared."""
+        """Say how `actual` differs from this (declared) one; compare the tablespace only when it was
+        declared."""
         found = []
         if len(self.columns) == len(actual.columns):
             # One remark for a column is enough: its operator class and collation follow from it.
@@ -125,10 +126,12 @@ SELECT i.indexrelid::bigint AS oid, n.nspname AS schema, c.relname AS name, i.in
        i.indexprs IS NULL AND i.indpred IS NULL AS plain, i.indexprs IS NOT NULL AS expressions,
        c.relkind = 'I' AS partitioned, h.inhparent::bigint AS parent,
        i.indisreplident AS replica_identity, i.indisclustered AS clustered,
-       ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false) FROM generate_series(1, i.indnatts) k ORDER BY k) AS columns,
+       ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false) FROM generate_series(1, i.indnatts) k ORDER BY k)
+         AS columns,
        i.indoption::text AS options, k.opclasses, k.collations, k.statistics,
        pg_get_expr(i.indpred, i.indrelid) AS predicate, c.reloptions,
-       coalesce(s.spcname, (SELECT d.spcname FROM pg_database b JOIN pg_tablespace d ON d.oid = b.dattablespace
+       coalesce(s.spcname, (SELECT d.spcname FROM pg_database b JOIN pg_tablespace d ON d.oid =
+         b.dattablespace
                             WHERE b.datname = current_database())) AS tablespace,
        pg_get_indexdef(i.indexrelid) AS definition, obj_description(i.indexrelid, 'pg_class') AS comment,
        con.name AS constraint_name, con.type AS constraint_type, con.foreign_keys,
@@ -142,10 +145,12 @@ LEFT JOIN pg_inherits h ON h.inhrelid = i.indexrelid
 LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
 CROSS JOIN LATERAL (
   SELECT array_agg(ns.nspname || '.' || oc.opcname
-                   || coalesce('(' || (SELECT string_agg(o, ',' ORDER BY o) FROM unnest(a.attoptions) o) || ')', '')
+                   || coalesce('(' || (SELECT string_agg(o, ',' ORDER BY o) FROM unnest(a.attoptions) o) ||
+                     ')', '')
                    ORDER BY u.k) AS opclasses,
          array_agg(coalesce(nc.nspname || '.' || co.collname, '') ORDER BY u.k) AS collations,
-         array_agg(u.k || ':' || a.attstattarget ORDER BY u.k) FILTER (WHERE a.attstattarget >= 0) AS statistics
+         array_agg(u.k || ':' || a.attstattarget ORDER BY u.k) FILTER (WHERE a.attstattarget >= 0) AS
+           statistics
   FROM unnest(i.indclass::oid[], i.indcollation::oid[]) WITH ORDINALITY AS u(opclass, coll, k)
   JOIN pg_opclass oc ON oc.oid = u.opclass
   JOIN pg_namespace ns ON ns.oid = oc.opcnamespace
@@ -154,7 +159,8 @@ CROSS JOIN LATERAL (
   LEFT JOIN pg_namespace nc ON nc.oid = co.collnamespace
 ) k
 LEFT JOIN (
-  SELECT conindid, max(conname) FILTER (WHERE contype <> 'f') AS name, max(contype::text) FILTER (WHERE contype <> 'f') AS type,
+  SELECT conindid, max(conname) FILTER (WHERE contype <> 'f') AS name, max(contype::text) FILTER (WHERE
+    contype <> 'f') AS type,
          array_agg(conrelid::regclass || '.' || conname) FILTER (WHERE contype = 'f') AS foreign_keys
   FROM pg_constraint WHERE conindid <> 0 GROUP BY conindid
 ) con ON con.conindid = i.indexrelid
@@ -180,7 +186,10 @@ def set_search_path(connection: Any, path: str, local: bool = False) -> None:
 def read_indexes(
     connection: Any, version: int, tables: list[int] | None = None, indexes: list[int] | None = None
 ) -> list[Index]:
-    """Return the indexes on `tables`, or those in `indexes` (OIDs). The session's search_path must be empty."""
+    """Return the indexes on `tables`, or those in `indexes` (OIDs).
+
+    The session's search_path must be empty.
+    """
     column, oids = ("i.indrelid", tables) if indexes is None else ("i.indexrelid", indexes)
     query = _INDEXES.format(
         nulls="i.indnullsnotdistinct" if version >= 150000 else "false",

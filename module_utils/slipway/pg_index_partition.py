@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Indexes of partitioned tables: built partition by partition without locks, then attached.
 
-PostgreSQL refuses CREATE INDEX CONCURRENTLY on the parent. So the parent's index is made alone (it is INVALID as long
-as a partition lacks its part, which is a legitimate state), each partition's index is built concurrently, and the
-parent turns valid when the last one is attached. Interrupted work is continued: what exists and fits is attached.
+PostgreSQL refuses CREATE INDEX CONCURRENTLY on the parent. So the parent's index is made alone (it is INVALID
+as long as a partition lacks its part, which is a legitimate state), each partition's index is built
+concurrently, and the parent turns valid when the last one is attached. Interrupted work is continued: what
+exists and fits is attached.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from .pg_sql import digest, fit_name, literal, qualified
 
 _PARTITIONS = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-       pg_get_userbyid(c.relowner) AS owner, pg_has_role(c.relowner, 'USAGE') AS owned, NULL::text AS partition_key
+       pg_get_userbyid(c.relowner) AS owner, pg_has_role(c.relowner, 'USAGE') AS owned, NULL::text AS
+         partition_key
 FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE h.inhparent = %s::bigint::oid ORDER BY c.oid
 """
@@ -29,7 +31,10 @@ WHERE h.inhparent = %s::bigint::oid ORDER BY c.oid
 def build_partitioned(
     builder: Builder, spec: IndexSpec, name: str, table: Table, probe: Probe, budget: Budget
 ) -> Index:
-    """Create or complete the index `name` of a partitioned table. Raises Stopped; what was built stays for next time."""
+    """Create or complete the index `name` of a partitioned table.
+
+    Raises Stopped; what was built stays for next time.
+    """
     session, label = builder.session, f"{spec.schema}.{name}"
     counted = [0, _leaves(builder, table)]
     parent = _level(builder, spec, name, table, probe, budget, counted, label)
@@ -96,7 +101,10 @@ def _child(
             if existing is not None:
                 builder.drop(existing, budget)
             index = builder.build(spec, own, part, probe, budget)
-        attach = f"ALTER INDEX {qualified(parent.schema, parent.name)} ATTACH PARTITION {qualified(index.schema, index.name)}"
+        attach = (
+            f"ALTER INDEX {qualified(parent.schema, parent.name)} ATTACH PARTITION "
+            f"{qualified(index.schema, index.name)}"
+        )
         session.briefly([attach], label, budget, [part.oid])
     counted[0] += part.kind != "p"
     session.emit(
@@ -112,7 +120,7 @@ def _child(
 
 
 def _usable(builder: Builder, part: Table, probe: Probe, own: str) -> Index | None:
-    """Return an index of the partition that can serve: one that fits and is valid, or our own unfinished one."""
+    """Return an index of the partition that can serve: a valid one that fits, or our unfinished one."""
     indexes = builder.indexes_of([part.oid])
     for index in indexes:
         fits = probe.signature is not None and not probe.signature.differences(
@@ -124,7 +132,8 @@ def _usable(builder: Builder, part: Table, probe: Probe, own: str) -> Index | No
 
 
 def child_name(spec: IndexSpec, part: Table) -> str:
-    """Return the name of a partition's index: readable, at most 63 bytes, and another one for another definition."""
+    """Return the name of a partition's index: readable, at most 63 bytes, and another one for another
+    definition."""
     return fit_name(f"{spec.name}_{part.name}", f"_{digest(f'{spec.hash}{part.schema}.{part.name}')}")
 
 

@@ -1,6 +1,9 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From what is declared and what exists to what has to be done. No database here: facts in, a decision out."""
+"""From what is declared and what exists to what has to be done.
+
+No database here: facts in, a decision out.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ class Policy:
 
 @dataclass(frozen=True)
 class Situation:
-    """All that is known about one declared index. `busy`: who is building on, or otherwise occupying, its table."""
+    """All that is known about one declared index.
+
+    `busy`: who is building on, or otherwise occupying, its table.
+    """
 
     spec: IndexSpec
     table: Table | None
@@ -49,7 +55,10 @@ class Situation:
 
 @dataclass
 class Decision:
-    """What is the case and what is to be done. `waits`: the state cannot be told before somebody else is ready."""
+    """What is the case and what is to be done.
+
+    `waits`: the state cannot be told before somebody else is ready.
+    """
 
     state: str
     action: str = "none"
@@ -113,7 +122,10 @@ def _impossible(now: Situation) -> str | None:
         return f"the name {spec.label} is taken by an index on {now.current.table}: choose another name"
     if not now.table.owned:
         owner = now.table.owner
-        return f'{where} belongs to role {owner}: connect as {owner}, use session_role: {owner}, or GRANT "{owner}" to this role'
+        return (
+            f"{where} belongs to role {owner}: connect as {owner}, use session_role: {owner}, or GRANT "
+            f'"{owner}" to this role'
+        )
     if now.probe is not None and now.probe.error:
         return now.probe.error
     return None
@@ -197,7 +209,8 @@ def _decide_absent(now: Situation) -> Decision:
         return Decision(
             state,
             "none",
-            f"it backs constraint {current.constraint}: ALTER TABLE {qualified(current.schema, current.table)} "
+            f"it backs constraint {current.constraint}: ALTER TABLE "
+            f"{qualified(current.schema, current.table)} "
             f'DROP CONSTRAINT "{current.constraint}"',
             failed=True,
         )
@@ -222,15 +235,22 @@ def _replace_refusal(spec: IndexSpec, current: Index) -> str | None:
         return (
             f"It backs constraint {current.constraint}, so it is not replaced here. By hand: "
             f"{spec.create_sql(name=f'{spec.name[:50]}_new')}; BEGIN; ALTER TABLE {table} DROP CONSTRAINT "
-            f'"{current.constraint}"; ALTER TABLE {table} ADD CONSTRAINT "{current.constraint}" {kind} USING INDEX '
+            f'"{current.constraint}"; ALTER TABLE {table} ADD CONSTRAINT "{current.constraint}" {kind} '
+            f"USING INDEX "
             f'"{spec.name[:50]}_new"; COMMIT'
         )
     if current.foreign_keys:
-        return f"Foreign keys need it ({', '.join(current.foreign_keys)}): drop and re-create those in the same transaction"
+        return (
+            f"Foreign keys need it ({', '.join(current.foreign_keys)}): drop and re-create those in the "
+            f"same transaction"
+        )
     if current.parent is not None:
         return "It is part of a partitioned index: declare the index of the partitioned table instead"
     if current.replica_identity and (not spec.unique or spec.where):
-        return f"It is the replica identity of {table}, which must be unique and not partial: ALTER TABLE {table} REPLICA IDENTITY first"
+        return (
+            f"It is the replica identity of {table}, which must be unique and not partial: ALTER TABLE "
+            f"{table} REPLICA IDENTITY first"
+        )
     return None
 
 

@@ -1,11 +1,12 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Let PostgreSQL say what a declaration means: build it on an empty temporary clone of the table, read it back.
+"""Let PostgreSQL say what a declaration means: build it on an empty temporary clone of the table, read it
+back.
 
-Comparing text would find differences where there are none (IN or = ANY, varchar or text, the order of parameters)
-and miss real ones. The clone has the table's columns and no rows, is never visible to others and is rolled back,
-so nothing is left behind. It also refuses what could never be built: unknown columns, expressions that are not
-immutable, operator classes that do not fit.
+Comparing text would find differences where there are none (IN or = ANY, varchar or text, the order of
+parameters) and miss real ones. The clone has the table's columns and no rows, is never visible to others and
+is rolled back, so nothing is left behind. It also refuses what could never be built: unknown columns,
+expressions that are not immutable, operator classes that do not fit.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Probe:
 
 
 def parse_path(schema: str, session_path: str) -> str:
-    """Return the search_path in which a declaration is read: the index's schema, then the session's own path."""
+    """Return the search_path a declaration is read in: the index's schema, then the session's own."""
     return f"{ident(schema)}, {session_path}" if session_path else ident(schema)
 
 
@@ -47,7 +48,10 @@ def probe_all(
     specs: Iterable[IndexSpec],
     tables: dict[tuple[str, str], Table],
 ) -> dict[str, Probe]:
-    """Return the Probe of each declared index by its label. Specs whose table is not in `tables` are left out."""
+    """Return the Probe of each declared index by its label.
+
+    Specs whose table is not in `tables` are left out.
+    """
     found: dict[str, Probe] = {}
     for batch in _batches([spec for spec in specs if (spec.schema, spec.table) in tables]):
         found.update(_probe(connection, version, session_path, batch, tables))
@@ -143,7 +147,10 @@ def _failure(spec: IndexSpec, error: Any) -> Probe:
         if "multiple commands" in text:
             text = "several statements where one index definition is expected"
         elif any(not _is_simple(column) for column in spec.columns):
-            text += " (an expression other than a plain function call needs its own brackets: \"(data ->> 'key')\")"
+            text += (
+                ' (an expression other than a plain function call needs its own brackets: "(data ->> '
+                "'key')\")"
+            )
     elif code == "42703":
         written = {
             value

@@ -45,11 +45,12 @@ class Progress:
 
 
 class Record:
-    """What was built when, and for which release: the basis of later tiers and of taking a release's indexes away.
+    """What was built when, and for which release: the basis of later tiers and of taking a release's indexes
+    away.
 
-    The file is JSON: {"releases": {release: [{name, schema, table, tier, action, at}]}, "tiers": {"1": seconds since
-    the epoch when this tier was first complete}}. It is replaced atomically after every index, so that a run that is
-    killed leaves a true record.
+    The file is JSON: {"releases": {release: [{name, schema, table, tier, action, at}]}, "tiers": {"1":
+    seconds since the epoch when this tier was first complete}}. It is replaced atomically after every index,
+    so that a run that is killed leaves a true record.
     """
 
     def __init__(self, path: str | None, release: str | None) -> None:
@@ -57,7 +58,10 @@ class Record:
         self._lock = threading.Lock()
 
     def read(self) -> dict[str, Any]:
-        """Return the record; an absent file is an empty one. Raises Refused when the file is not what it should be."""
+        """Return the record; an absent file is an empty one.
+
+        Raises Refused when the file is not what it should be.
+        """
         empty: dict[str, Any] = {"releases": {}, "tiers": {}}
         if self.path is None or not self.path.exists():
             return empty
@@ -103,7 +107,7 @@ class Record:
 
 
 def added_by(data: dict[str, Any], release: str) -> list[dict[str, Any]]:
-    """Return the indexes that did not exist before `release` and that it created and has not dropped since."""
+    """Return the indexes that `release` created where there was none, and has not dropped since."""
     state: dict[tuple[str, str], dict[str, Any]] = {}
     for item in data["releases"].get(release, []):
         key = (item["schema"], item["name"])

@@ -41,7 +41,7 @@ _TRUE, _FALSE = {"on", "true", "yes", "1"}, {"off", "false", "no", "0"}
 
 
 def storage_value(key: str, value: Any) -> str:
-    """Return a storage parameter's value in the one form it is compared in ('on' and 'true' are one value)."""
+    """Return a storage parameter's value in the form it is compared in ('on' and 'true' are one)."""
     if isinstance(value, bool):
         return "on" if value else "off"
     text = str(value)
@@ -62,7 +62,10 @@ def storage_set(method: str, pairs: dict[str, str]) -> frozenset[tuple[str, str]
 
 @dataclass(frozen=True)
 class IndexSpec:
-    """A declared index. `columns` are SQL index elements, `include` are column names, `where` is a predicate."""
+    """A declared index.
+
+    `columns` are SQL index elements, `include` are column names, `where` is a predicate.
+    """
 
     name: str
     schema: str
@@ -109,7 +112,8 @@ class IndexSpec:
         """Return the CREATE INDEX statement; `on` is the quoted table when it is not the declared one."""
         return (
             f"CREATE {'UNIQUE ' if self.unique else ''}INDEX {'CONCURRENTLY ' if concurrently else ''}"
-            f"{ident(name or self.name)} ON {'ONLY ' if only else ''}{on or qualified(self.schema, self.table)} "
+            f"{ident(name or self.name)} ON "
+            f"{'ONLY ' if only else ''}{on or qualified(self.schema, self.table)} "
             f"{self.tail()}"
         )
 
@@ -143,7 +147,8 @@ def _name_problems(what: str, value: Any) -> list[str]:
         return [f"{what} is missing"]
     if len(value.encode()) > NAME_BYTES:
         return [
-            f"{what} {value!r} is {len(value.encode())} bytes long; PostgreSQL cuts names after {NAME_BYTES} bytes, "
+            f"{what} {value!r} is {len(value.encode())} bytes long; PostgreSQL cuts names after "
+            f"{NAME_BYTES} bytes, "
             "so it would be stored under another name: choose a shorter one"
         ]
     if "\0" in value:
@@ -238,7 +243,8 @@ def parse(raw: dict[str, Any]) -> IndexSpec:
 
 
 def parse_all(raws: list[dict[str, Any]], tiers: list[int] | None = None) -> list[IndexSpec]:
-    """Return the declared indexes, only those of `tiers` when given. The whole list is checked whatever the tier.
+    """Return the declared indexes, only those of `tiers` when given. The whole list is checked whatever the
+    tier.
 
     Raises Refused with every problem of every index, and when two entries declare the same index.
     """

@@ -1,6 +1,7 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Run one long statement while a second connection watches it: progress, who it waits for, and when to give up."""
+"""Run one long statement while a second connection watches it: progress, who it waits for, and when to give
+up."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ class Budget:
 
 
 def measure(row: dict[str, Any]) -> tuple[int, int, str] | None:
-    """Return (done, total, unit) of a row of pg_stat_progress_create_index, or None when it counts nothing now."""
+    """Return (done, total, unit) of a row of pg_stat_progress_create_index, or None when it counts nothing
+    now."""
     phase = row["phase"] or ""
     units = ("lockers",) if phase.startswith("waiting") else ("blocks", "tuples")
     for unit in units:
@@ -143,7 +145,10 @@ class Session:
                 self.work.execute("SELECT pg_advisory_unlock(%s::int, %s::int)", key)
 
     def wait_until_free(self, table: int, label: str, budget: Budget) -> None:
-        """Wait while somebody else builds on, reindexes or vacuums the table. Raises Stopped at the end of the budget."""
+        """Wait while somebody else builds on, reindexes or vacuums the table.
+
+        Raises Stopped at the end of the budget.
+        """
         last = None
         while occupied(self.watch, [table], self.ours):
             last = self._wait_turn(table, label, budget, last, "somebody else occupies this table")
@@ -160,7 +165,8 @@ class Session:
             budget.left -= _LOOK_EVERY
             if budget.spent:
                 raise Stopped(
-                    f"waited {budget.total:.0f} s for the table: {why}. Run again when that has ended, or raise max_wait",
+                    f"waited {budget.total:.0f} s for the table: {why}. Run again when that has ended, or "
+                    f"raise max_wait",
                     blockers(self.watch, [table], self.ours, label),
                 )
         time.sleep(_LOOK_EVERY)
@@ -181,7 +187,8 @@ class Session:
             named = "; ".join(blocker_text(item) for item in long)
             if self.options.on_long_transaction == "fail":
                 raise Stopped(
-                    f"{'dropping' if drop else 'building'} it would wait for {len(long)} long transaction(s): {named}",
+                    f"{'dropping' if drop else 'building'} it would wait for {len(long)} long "
+                    f"transaction(s): {named}",
                     long,
                 )
             if self.options.on_long_transaction == "cancel":
@@ -198,8 +205,9 @@ class Session:
     def run(self, sql: str, label: str, tables: list[int], budget: Budget, drop: bool = False) -> None:
         """Execute one statement, report progress, and cancel it when its waiting exceeds the budget.
 
-        lock_timeout would also end the waits for old snapshots and leave an INVALID index without saying for whom
-        it waited; so the clock is ours. Raises Stopped when it ran out, psycopg.Error when the statement failed.
+        lock_timeout would also end the waits for old snapshots and leave an INVALID index without saying for
+        whom it waited; so the clock is ours. Raises Stopped when it ran out, psycopg.Error when the statement
+        failed.
         """
         failure: list[BaseException] = []
         work = self.work
@@ -263,7 +271,8 @@ class Session:
         self.watch.execute("SELECT pg_cancel_backend(%s)", [self.pid])
         named = "; ".join(blocker_text(item) for item in found) or "no longer visible"
         return Stopped(
-            f"gave up after waiting {budget.total:.0f} s (max_wait) for: {named}. End it or raise max_wait, then run again",
+            f"gave up after waiting {budget.total:.0f} s (max_wait) for: {named}. End it or raise "
+            f"max_wait, then run again",
             found,
         )
 
@@ -274,7 +283,8 @@ class Session:
     ) -> None:
         """Execute statements in one transaction that needs a strong lock for a moment.
 
-        Whoever queues for such a lock makes everybody behind it wait, so it is asked for one second at a time.
+        Whoever queues for such a lock makes everybody behind it wait, so it is asked for one second at a
+        time.
         """
         while True:
             try:

@@ -1,6 +1,7 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Does a query use the index it was given, and is it fast enough: asked of the planner, then measured, read-only."""
+"""Does a query use the index it was given, and is it fast enough: asked of the planner, then measured, read-
+only."""
 
 from __future__ import annotations
 
@@ -26,8 +27,10 @@ def index_names(plan: Any) -> set[str]:
 def check_budget(connection: Any, budget: dict[str, Any]) -> dict[str, Any]:
     """Answer one budget {name, query, params, must_use, max_ms}.
 
-    `usable`: the planner can use the index when a sequential scan is made unattractive (a small table is rightly
-    scanned). `chosen`: it does as things are. `ms`: median execution time of three runs in a read-only transaction,
+    `usable`: the planner can use the index when a sequential scan is made unattractive (a small table is
+    rightly scanned). `chosen`: it does as things are. `ms`: median execution time of three runs in a read-
+    only
+      transaction,
     each ended after ten times max_ms (at least 1 s; 10 s when there is no max_ms).
     """
     query, params = budget["query"].strip().rstrip(";"), budget.get("params") or None

@@ -1,6 +1,7 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Small pieces of SQL text: quoting, checking a fragment somebody wrote, splitting a predicate, names that fit."""
+"""Small pieces of SQL text: quoting, checking a fragment somebody wrote, splitting a predicate, names that
+fit."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ _TOKEN = re.compile(
     (?P<space>\s+)
   | (?P<comment>--|/\*)
   | (?P<escape>[eE]'(?:[^'\\]|\\.|'')*')
+  | (?P<unended>[eE]')
   | (?P<string>(?:[bBxXnN]|[uU]&)?'(?:[^']|'')*')
   | (?P<quoted>(?:[uU]&)?"(?:[^"]|"")+")
   | (?P<dollar>\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
@@ -72,7 +74,7 @@ def fragment_problem(text: str, commas: bool = True) -> str | None:
                 return f"closes a bracket it never opened ({value})"
         elif kind == "punct" and value == ";":
             return "contains ';': one expression is expected, not several statements"
-        elif kind == "punct" and value in "'\"":
+        elif kind == "unended" or (kind == "punct" and value in "'\""):
             return f"has a quote that never ends ({value})"
         elif kind == "punct" and value == "," and not stack and not commas:
             return "contains a comma: write each column or expression as its own list element"

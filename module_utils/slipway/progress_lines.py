@@ -1,6 +1,7 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Turn progress records into lines for a person: one on every change, one every ten percent, one every 30 seconds."""
+"""Turn progress records into lines for a person: one on every change, one every ten percent, one every 30
+seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ class Narrator:
         self._latest: dict[str, dict[str, Any]] = {}
 
     def feed(self, record: dict[str, Any], now: float) -> str | None:
-        """Take a record {index, phase, done, total, unit, percent, blocker, message}; return a line or None."""
+        """Take a record {index, phase, and what line() shows}; return a line, or None when it is no news."""
         index = record["index"]
         self._latest[index] = record
         step = int(record.get("percent", 0) // STEP_PERCENT)
@@ -56,7 +57,8 @@ def line(record: dict[str, Any]) -> str:
 
 
 def split_records(text: str) -> tuple[list[dict[str, Any]], int]:
-    """Read whole JSON lines from `text`; return them with the number of bytes they took (a last part line waits)."""
+    """Read whole JSON lines from `text`; return them with the number of bytes they took (a last part line
+    waits)."""
     records, used = [], 0
     for part in text.splitlines(keepends=True):
         if not part.endswith("\n"):

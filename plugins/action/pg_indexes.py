@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Action plugin of pg_indexes: long builds run detached on the host, and what they do is shown as it happens.
 
-Nothing to do is the usual case and costs one module call. Otherwise the module is started detached; it appends its
-progress to a file, which is read from here. A controller that is killed takes nothing with it: the module goes on,
+Nothing to do is the usual case and costs one module call. Otherwise the module is started detached; it
+appends its progress to a file, which is read from here. A controller that is killed takes nothing with it:
+the module
+  goes on,
 and the next run waits for what it finds being built.
 """
 
@@ -19,7 +21,6 @@ import ansible.module_utils
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible.utils.vars import merge_hash
 
 # Ansible makes our module_utils known to modules, not to its own process.
 _UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
@@ -39,7 +40,7 @@ PATIENCE_S = 120.0
 _MARK = "--- slipway job ---"
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc]
     """Runs pg_indexes detached and narrates it."""
 
     _supports_check_mode = True
@@ -50,11 +51,11 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         if self._task.check_mode or self._task.async_val:
             detached = bool(self._task.async_val) and not self._connection.has_native_async
-            return merge_hash(result, self._execute_module(task_vars=task_vars, wrap_async=detached))
+            result.update(self._execute_module(task_vars=task_vars, wrap_async=detached))
+            return result
         first = self._execute_module(module_args={**self._task.args, "defer": True}, task_vars=task_vars)
-        if not first.pop("pending", False):
-            return merge_hash(result, first)
-        return merge_hash(result, self._detached(task_vars))
+        result.update(self._detached(task_vars) if first.pop("pending", False) else first)
+        return result
 
     def _detached(self, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         directory = self._remote_expand_user(self.get_shell_option("async_dir", default="~/.ansible_async"))
@@ -62,7 +63,9 @@ class ActionModule(ActionBase):
         arguments = {**self._task.args, "progress_file": progress}
         self._task.async_val = LIMIT_S
         try:
-            started = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=True)
+            started: dict[str, Any] = self._execute_module(
+                module_args=arguments, task_vars=task_vars, wrap_async=True
+            )
         finally:
             self._task.async_val = 0
         job = started.get("ansible_job_id")
@@ -72,10 +75,10 @@ class ActionModule(ActionBase):
         if not alive:
             return {
                 "failed": True,
-                "msg": "the process that builds the indexes is gone from the host (killed, or the host restarted). "
-                "Run the same command again: what is still being built is waited for, what was left is repaired",
+                "msg": "the process that builds the indexes is gone from the host (killed, or it restarted). "
+                "Run the same command again: what is being built is waited for, what was left is repaired",
             }
-        final = self._execute_module(
+        final: dict[str, Any] = self._execute_module(
             module_name="ansible.legacy.async_status",
             module_args={"jid": job, "mode": "status", "_async_dir": directory},
             task_vars=task_vars,

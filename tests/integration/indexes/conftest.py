@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers (15 and 17, with pgvector) in containers, a new database for each test, and other people's sessions."""
+"""Real servers (PostgreSQL 15 and 17, pgvector), a new database for each test, other people's sessions."""
 
 from __future__ import annotations
 
@@ -38,10 +38,25 @@ class Server:
         self.version, self.name, self.port = version, name, port
         with contextlib.suppress(subprocess.CalledProcessError):
             docker("rm", "-fv", name)
-        settings = "fsync=off full_page_writes=off wal_level=minimal max_wal_senders=0 autovacuum=off max_prepared_transactions=10 max_connections=60 deadlock_timeout=500ms"
+        settings = (
+            "fsync=off full_page_writes=off wal_level=minimal max_wal_senders=0 autovacuum=off "
+            "max_prepared_transactions=10 max_connections=60 deadlock_timeout=500ms"
+        )
         flags = [part for setting in settings.split() for part in ("-c", setting)]
-        docker("run", "-d", "--name", name, "-p", f"127.0.0.1:{port}:5432", "-e", f"POSTGRES_PASSWORD={PASSWORD}", *options,
-               f"slipway/postgres:{version}", "postgres", *flags)  # fmt: skip
+        docker(
+            "run",
+            "-d",
+            "--name",
+            name,
+            "-p",
+            f"127.0.0.1:{port}:5432",
+            "-e",
+            f"POSTGRES_PASSWORD={PASSWORD}",
+            *options,
+            f"slipway/postgres:{version}",
+            "postgres",
+            *flags,
+        )
         self.wait()
 
     def wait(self) -> None:
@@ -116,8 +131,10 @@ class Database:
 
     def state(self, name: str, schema: str = "public") -> dict[str, Any] | None:
         rows = self.admin.execute(
-            "SELECT i.indexrelid::bigint AS oid, indisvalid AS valid, indisready AS ready, pg_get_indexdef(indexrelid) AS def "
-            "FROM pg_index i JOIN pg_class c ON c.oid = indexrelid JOIN pg_namespace n ON n.oid = relnamespace "
+            "SELECT i.indexrelid::bigint AS oid, indisvalid AS valid, indisready AS ready, "
+            "pg_get_indexdef(indexrelid) AS def "
+            "FROM pg_index i JOIN pg_class c ON c.oid = indexrelid "
+            "JOIN pg_namespace n ON n.oid = relnamespace "
             "WHERE relname = %s AND nspname = %s",
             [name, schema],
         ).fetchall()
@@ -125,7 +142,8 @@ class Database:
 
     def names(self, table: str = "t") -> list[str]:
         rows = self.sql(
-            f"SELECT indexrelid::regclass::text AS name FROM pg_index WHERE indrelid = '{table}'::regclass ORDER BY 1"
+            "SELECT indexrelid::regclass::text AS name FROM pg_index "
+            f"WHERE indrelid = '{table}'::regclass ORDER BY 1"
         )
         return [row["name"] for row in rows]
 

@@ -50,8 +50,17 @@ class Ansible:
             "ANSIBLE_STDOUT_CALLBACK": "default",
             "ANSIBLE_ASYNC_DIR": str(self.directory / "async"),
         }
-        command = [str(ROOT / ".venv/bin/ansible-playbook"), str(self.directory / "play.yml"), "-i", "localhost,", "-c", "local",
-                   "-e", f"ansible_python_interpreter={sys.executable}", *arguments]  # fmt: skip
+        command = [
+            str(ROOT / ".venv/bin/ansible-playbook"),
+            str(self.directory / "play.yml"),
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            "-e",
+            f"ansible_python_interpreter={sys.executable}",
+            *arguments,
+        ]
         return subprocess.Popen(
             command,
             cwd=ROOT,

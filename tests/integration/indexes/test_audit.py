@@ -185,17 +185,31 @@ def test_query_budgets(t: Any, audit: Any) -> None:
         "ANALYZE",
     )
     queries = [
-        {"name": "chosen", "query": "SELECT * FROM t WHERE a = %s;", "params": [5], "must_use": "t_a", "max_ms": 500},
+        {
+            "name": "chosen",
+            "query": "SELECT * FROM t WHERE a = %s;",
+            "params": [5],
+            "must_use": "t_a",
+            "max_ms": 500,
+        },
         {"name": "usable", "query": "SELECT * FROM tiny WHERE x = 1", "must_use": "tiny_x", "max_ms": 500},
         {"name": "not usable", "query": "SELECT * FROM t WHERE a + 1 = 5", "must_use": "t_a"},
-        {"name": "predicate not implied", "query": "SELECT * FROM t WHERE b = 'text 5'", "must_use": "t_part"},
+        {
+            "name": "predicate not implied",
+            "query": "SELECT * FROM t WHERE b = 'text 5'",
+            "must_use": "t_part",
+        },
         {"name": "too slow", "query": "SELECT pg_sleep(0.05)", "max_ms": 10},
         {"name": "endless", "query": "SELECT pg_sleep(30)", "max_ms": 5},
         {"name": "writes", "query": "INSERT INTO tiny VALUES (2) RETURNING x"},
         {"name": "stacked", "query": "SELECT 1; DROP TABLE tiny"},
         {"name": "wrong", "query": "SELECT nope FROM t"},
-        {"name": "percent", "query": "SELECT * FROM t WHERE b LIKE 'text 1%' AND a = 1", "must_use": "public.t_a"},
-    ]  # fmt: skip
+        {
+            "name": "percent",
+            "query": "SELECT * FROM t WHERE b LIKE 'text 1%' AND a = 1",
+            "must_use": "public.t_a",
+        },
+    ]
     result = audit(queries=queries)
     verdicts = {item["name"]: item["verdict"] for item in result["queries"]}
     assert verdicts == {

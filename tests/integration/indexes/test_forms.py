@@ -11,8 +11,10 @@ CREATE SCHEMA app;
 CREATE TYPE app.status AS ENUM ('new', 'paid', 'closed');
 CREATE FUNCTION app.norm(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';
 CREATE TABLE app."Order" (
-  id bigserial PRIMARY KEY, gone int, "branchId" int, status app.status, email varchar(200), name text COLLATE "C",
-  data jsonb, at timestamptz, active boolean, price numeric(12, 2), place point, tags text[], emb vector(8), small smallint,
+  id bigserial PRIMARY KEY, gone int, "branchId" int, status app.status, email varchar(200),
+  name text COLLATE "C",
+  data jsonb, at timestamptz, active boolean, price numeric(12, 2), place point, tags text[], emb vector(8),
+  small smallint,
   total numeric GENERATED ALWAYS AS (price * 2) STORED, ip inet
 );
 ALTER TABLE app."Order" DROP COLUMN gone;
@@ -64,8 +66,16 @@ FORMS: dict[str, dict[str, Any]] = {
     "gist opclass parameter": {"columns": ["email gist_trgm_ops (siglen = 32)"], "method": "gist"},
     "spgist": {"columns": ["place"], "method": "spgist"},
     "brin": {"columns": ["at"], "method": "brin", "with": {"pages_per_range": 32, "autosummarize": True}},
-    "hnsw": {"columns": ["emb vector_cosine_ops"], "method": "hnsw", "with": {"m": 16, "ef_construction": 64}},
-    "hnsw other parameters": {"columns": ["emb vector_l2_ops"], "method": "hnsw", "with": {"ef_construction": 32, "m": 8}},
+    "hnsw": {
+        "columns": ["emb vector_cosine_ops"],
+        "method": "hnsw",
+        "with": {"m": 16, "ef_construction": 64},
+    },
+    "hnsw other parameters": {
+        "columns": ["emb vector_l2_ops"],
+        "method": "hnsw",
+        "with": {"ef_construction": 32, "m": 8},
+    },
     "hnsw half": {"columns": ["(emb::halfvec(8)) halfvec_l2_ops"], "method": "hnsw"},
     "ivfflat": {"columns": ["emb vector_ip_ops"], "method": "ivfflat", "with": {"lists": 10}},
     "generated column": {"columns": ["total"]},
@@ -73,7 +83,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "quoted name": {"name": 'Idx "Quoted" Ünï', "columns": ["at"]},
     "percent sign": {"name": "idx_100%", "columns": ["at"], "where": "name LIKE '%x%'"},
     "primary-like": {"columns": ["id"]},
-}  # fmt: skip
+}
 
 
 def declared() -> list[dict[str, Any]]:
@@ -103,18 +113,39 @@ def test_every_form_is_built_found_equal_and_left_alone(orders: Any) -> None:
 
 # The same index, as somebody wrote it by hand in psql.
 BY_HAND = [
-    ("(\"branchId\", status, at DESC) WHERE status = 'closed'", {"columns": ['"branchId"', "status", "at DESC"], "where": "status='closed'"}),
-    ("(at) WHERE status IN ('new','paid')", {"columns": ["at"], "where": "status = ANY (ARRAY['new', 'paid']::app.status[])"}),
+    (
+        "(\"branchId\", status, at DESC) WHERE status = 'closed'",
+        {"columns": ['"branchId"', "status", "at DESC"], "where": "status='closed'"},
+    ),
+    (
+        "(at) WHERE status IN ('new','paid')",
+        {"columns": ["at"], "where": "status = ANY (ARRAY['new', 'paid']::app.status[])"},
+    ),
     ("(at) WHERE active AND price > 5", {"columns": ["at"], "where": "price > 5 AND active"}),
-    ("(at) WHERE (active AND price > 5) AND id > 3", {"columns": ["at"], "where": "id > 3 AND active AND price > 5"}),
-    ("USING btree (lower((email)::text) COLLATE \"default\" text_ops ASC NULLS LAST)", {"columns": ["lower(email)"]}),
-    ("(at) WITH (deduplicate_items=off, fillfactor=70)", {"columns": ["at"], "with": {"fillfactor": "70", "deduplicate_items": "FALSE"}}),
-    ("USING gin (tags) WITH (fastupdate=false)", {"columns": ["tags"], "method": "gin", "with": {"fastupdate": False}}),
-    ("USING hnsw (emb vector_cosine_ops)", {"columns": ["emb vector_cosine_ops"], "method": "hnsw", "with": {"m": 16, "ef_construction": 64}}),
-    ("(at) INCLUDE (\"branchId\")", {"columns": ["at"], "include": ['"branchId"']}),
+    (
+        "(at) WHERE (active AND price > 5) AND id > 3",
+        {"columns": ["at"], "where": "id > 3 AND active AND price > 5"},
+    ),
+    (
+        'USING btree (lower((email)::text) COLLATE "default" text_ops ASC NULLS LAST)',
+        {"columns": ["lower(email)"]},
+    ),
+    (
+        "(at) WITH (deduplicate_items=off, fillfactor=70)",
+        {"columns": ["at"], "with": {"fillfactor": "70", "deduplicate_items": "FALSE"}},
+    ),
+    (
+        "USING gin (tags) WITH (fastupdate=false)",
+        {"columns": ["tags"], "method": "gin", "with": {"fastupdate": False}},
+    ),
+    (
+        "USING hnsw (emb vector_cosine_ops)",
+        {"columns": ["emb vector_cosine_ops"], "method": "hnsw", "with": {"m": 16, "ef_construction": 64}},
+    ),
+    ('(at) INCLUDE ("branchId")', {"columns": ["at"], "include": ['"branchId"']}),
     ("(app.norm(email))", {"columns": ["norm(email)"]}),
     ("(at) WHERE email <> 'x'", {"columns": ["at"], "where": "email != 'x'"}),
-]  # fmt: skip
+]
 
 
 def test_no_difference_where_there_is_none(orders: Any) -> None:
@@ -140,17 +171,33 @@ DRIFT = [
     ("(at) WHERE active", {"columns": ["at"]}, "predicate"),
     ("(at) WHERE active", {"columns": ["at"], "where": "NOT active"}, "predicate"),
     ("(at) WHERE active OR price > 5", {"columns": ["at"], "where": "active AND price > 5"}, "predicate"),
-    ("(at) WHERE status IN ('new', 'paid')", {"columns": ["at"], "where": "status IN ('new', 'closed')"}, "predicate"),
+    (
+        "(at) WHERE status IN ('new', 'paid')",
+        {"columns": ["at"], "where": "status IN ('new', 'closed')"},
+        "predicate",
+    ),
     ("(at) INCLUDE (price)", {"columns": ["at"]}, "include"),
     ("(at) INCLUDE (price)", {"columns": ["at", "price"]}, "columns"),
     ("(lower(email))", {"columns": ["upper(email)"]}, "upper"),
     ("(at) WITH (fillfactor=70)", {"columns": ["at"]}, "storage"),
     ("(at)", {"columns": ["at"], "with": {"fillfactor": 80}}, "storage"),
-    ("USING hnsw (emb vector_cosine_ops)", {"columns": ["emb vector_cosine_ops"], "method": "hnsw", "with": {"m": 24}}, "storage"),
-    ("USING hnsw (emb vector_cosine_ops)", {"columns": ["emb vector_l2_ops"], "method": "hnsw"}, "vector_l2_ops"),
-    ("USING gist (email gist_trgm_ops (siglen=32))", {"columns": ["email gist_trgm_ops (siglen=64)"], "method": "gist"}, "siglen"),
+    (
+        "USING hnsw (emb vector_cosine_ops)",
+        {"columns": ["emb vector_cosine_ops"], "method": "hnsw", "with": {"m": 24}},
+        "storage",
+    ),
+    (
+        "USING hnsw (emb vector_cosine_ops)",
+        {"columns": ["emb vector_l2_ops"], "method": "hnsw"},
+        "vector_l2_ops",
+    ),
+    (
+        "USING gist (email gist_trgm_ops (siglen=32))",
+        {"columns": ["email gist_trgm_ops (siglen=64)"], "method": "gist"},
+        "siglen",
+    ),
     ("(public.norm(email))", {"columns": ["norm(email)"]}, "norm"),
-]  # fmt: skip
+]
 
 
 def test_every_difference_is_seen(orders: Any) -> None:
@@ -214,7 +261,7 @@ REFUSED = [
     ({"columns": ["at"], "with": {"fillfactor": 5}}, "fillfactor"),
     ({"columns": ["at"], "where": "id IN (SELECT 1)"}, "subquer"),
     ({"columns": ["at"], "method": "btrie"}, "btrie"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("body", "word"), REFUSED, ids=[word for _body, word in REFUSED])

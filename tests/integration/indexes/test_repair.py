@@ -289,7 +289,7 @@ def test_giving_up_after_max_wait_leaves_nothing_behind(t: Any) -> None:
     assert 2 <= time.monotonic() - started < 12
     assert str(session.info.backend_pid) in done["reason"]
     assert done["result"]["blockers"][0]["query"].startswith("UPDATE t")
-    # The transaction that blocked the build also blocks the removal of its remains, so those may have to stay ...
+    # What blocked the build also blocks the removal of its remains, so those may have to stay ...
     left = t.state("t_a")
     assert left is None or not left["valid"]
     if left is not None:
@@ -313,7 +313,8 @@ def test_pg_dump_that_is_running_is_named(t: Any) -> None:
         # It holds its snapshot and waits for the table, as a dump of a big table does while it copies.
         until(
             lambda: t.sql(
-                "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pg_dump' AND wait_event_type = 'Lock'"
+                "SELECT 1 FROM pg_stat_activity "
+                "WHERE application_name = 'pg_dump' AND wait_event_type = 'Lock'"
             )
         )
         done = t.one(INDEX, long_transaction_after=0)
@@ -347,7 +348,6 @@ def test_builds_on_different_tables_run_at_the_same_time(t: Any) -> None:
     t.sql(
         "CREATE TABLE u AS TABLE t",
         "CREATE TABLE s AS TABLE t",
-        "CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pg_sleep(0.0005); RETURN $1; END $$",
     )
     # Plain indexes on domains with a slow operator would do; a transaction in the way of each is simpler.
     lock = t.other("BEGIN", "UPDATE t SET a = a WHERE id = 1", "UPDATE u SET a = a WHERE id = 1")

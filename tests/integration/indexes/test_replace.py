@@ -1,4 +1,4 @@
-"""Replacing, adopting, dropping and refusing; partitioned tables; duplicates; memory; poolers; odd databases and roles."""
+"""Replacing, adopting, dropping, refusing; partitions; duplicates; memory; poolers; odd databases, roles."""
 
 from __future__ import annotations
 
@@ -253,7 +253,8 @@ def test_stacked_sql_is_refused(t: Any, body: dict[str, Any]) -> None:
 
 def test_duplicates_are_shown_and_nothing_is_left(t: Any) -> None:
     t.sql(
-        "INSERT INTO t (a, b, d) VALUES (1, 'dup', true), (2, 'dup', true), (3, NULL, true), (4, NULL, true), (5, 'off', false), (6, 'off', false)"
+        "INSERT INTO t (a, b, d) VALUES (1, 'dup', true), (2, 'dup', true), (3, NULL, true), "
+        "(4, NULL, true), (5, 'off', false), (6, 'off', false)"
     )
     done = t.one({"name": "t_b", "table": "t", "columns": ["lower(b)"], "unique": True, "where": "d"})
     assert (
@@ -309,7 +310,8 @@ def test_a_partitioned_index_is_built_part_by_part(parts: Any) -> None:
 def test_an_interrupted_partitioned_build_is_continued(parts: Any) -> None:
     done = parts.one(PARTED)
     kept = parts.sql(
-        "SELECT inhrelid::regclass::text AS name, inhrelid AS oid FROM pg_inherits WHERE inhparent = 'p_v'::regclass ORDER BY 1"
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits "
+        "WHERE inhparent = 'p_v'::regclass ORDER BY 1"
     )
     # As after a kill: a parent without its parts, one part that was built, and another that is INVALID.
     parts.sql(
@@ -342,7 +344,8 @@ def test_a_partitioned_index_is_replaced_and_dropped(parts: Any) -> None:
     assert parts.value("SELECT obj_description('p_v'::regclass)") == "kept"
     assert (
         parts.value(
-            "SELECT count(*) FROM pg_index WHERE indexrelid::regclass::text NOT LIKE '%toast%' AND indrelid >= 16384"
+            "SELECT count(*) FROM pg_index "
+            "WHERE indexrelid::regclass::text NOT LIKE '%toast%' AND indrelid >= 16384"
         )
         == 6
     )
@@ -379,7 +382,8 @@ MEMORY = {
 def docs(t: Any) -> Any:
     t.sql(
         "CREATE TABLE docs (id int, emb vector(64))",
-        "INSERT INTO docs SELECT g, array_fill((g % 97)::real, ARRAY[64])::vector FROM generate_series(1, 400) g",
+        "INSERT INTO docs "
+        "SELECT g, array_fill((g % 97)::real, ARRAY[64])::vector FROM generate_series(1, 400) g",
     )
     return t
 
@@ -413,7 +417,8 @@ def test_hnsw_when_the_role_cannot_see_the_shared_memory(docs: Any, role: str) -
 def test_hnsw_graph_that_does_not_fit_is_told(t: Any) -> None:
     t.sql("CREATE TABLE docs (id int, emb vector(256))")
     t.sql(
-        "INSERT INTO docs SELECT g, array_fill((g % 97)::real, ARRAY[256])::vector FROM generate_series(1, 1500) g"
+        "INSERT INTO docs "
+        "SELECT g, array_fill((g % 97)::real, ARRAY[256])::vector FROM generate_series(1, 1500) g"
     )
     index = {"name": "docs_emb", "table": "docs", "method": "hnsw", "columns": ["emb vector_l2_ops"]}
     done = t.one(index, settings={"maintenance_work_mem": "1MB"})
@@ -458,8 +463,13 @@ def role(t: Any) -> Any:
 
 
 def test_a_role_with_its_own_timeouts_and_isolation(t: Any, role: str) -> None:
-    for setting in ("statement_timeout = '100ms'", "lock_timeout = '50ms'", "idle_in_transaction_session_timeout = '50ms'",
-                    "default_transaction_isolation = 'repeatable read'", "standard_conforming_strings = off"):  # fmt: skip
+    for setting in (
+        "statement_timeout = '100ms'",
+        "lock_timeout = '50ms'",
+        "idle_in_transaction_session_timeout = '50ms'",
+        "default_transaction_isolation = 'repeatable read'",
+        "standard_conforming_strings = off",
+    ):
         t.sql(f"ALTER ROLE {role} SET {setting}")
     if t.server.version != "15":
         t.sql(f"ALTER ROLE {role} SET transaction_timeout = '100ms'")
@@ -530,8 +540,10 @@ def pooler(t: Any, tmp_path: Any) -> Any:
         port = 55450 + len(started)
         (tmp_path / "users").write_text(f'"postgres" "{PASSWORD}"\n')
         (tmp_path / "pgbouncer.ini").write_text(
-            f"[databases]\n* = host=127.0.0.1 port={t.server.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
-            f"unix_socket_dir =\nauth_type = plain\nauth_file = {tmp_path}/users\npool_mode = {mode}\nlogfile = {tmp_path}/log\n"
+            f"[databases]\n* = host=127.0.0.1 port={t.server.port}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
+            f"unix_socket_dir =\nauth_type = plain\nauth_file = {tmp_path}/users\n"
+            f"pool_mode = {mode}\nlogfile = {tmp_path}/log\n"
         )
         (tmp_path).chmod(0o755)
         for parent in list(tmp_path.parents)[:3]:

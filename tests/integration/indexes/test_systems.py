@@ -80,8 +80,18 @@ class Role:
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_STDOUT_CALLBACK": "default",
         }
-        command = [str(ROOT / ".venv/bin/ansible-playbook"), str(self.directory / "play.yml"), "-i", "localhost,", "-c", "local",
-                   "-e", f"ansible_python_interpreter={sys.executable}", "-e", f"@{self.directory}/values.json"]  # fmt: skip
+        command = [
+            str(ROOT / ".venv/bin/ansible-playbook"),
+            str(self.directory / "play.yml"),
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            "-e",
+            f"ansible_python_interpreter={sys.executable}",
+            "-e",
+            f"@{self.directory}/values.json",
+        ]
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
