@@ -229,10 +229,11 @@ def test_release_2_beside_release_1(reviews: Reviews) -> None:
     assert (code, seconds < 5) == (0, True)
     new_worker.wait_for("active: version 2.0.0")
     assert reviews.sql("select * from ops.worker_overlaps") == []
-    second = (
-        "insert into ops.worker_generations (version, revision, host, active_at) values ('9', '', '', now())"
-    )
-    assert reviews.sql(f"begin; {second}; select later_version from ops.worker_overlaps; rollback") == [["9"]]
+    second = """
+        insert into ops.worker_generations (version, revision, host, active_at)
+        values ('9', '', '', now() - interval '1 minute')"""
+    overlaps = "select distinct later_version from ops.worker_overlaps"
+    assert reviews.sql(f"begin; {second}; {overlaps}; rollback") == [["9"]]
     assert new_worker.stop()[0] == 0
 
     # And back: what release 2 added is taken away under release 1, which does not mind.
