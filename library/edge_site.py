@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: edge_site
 short_description: Give nginx a configuration it accepts, or leave the one it has
 description:
-  - Writes configuration files for nginx, has C(nginx -t) judge the whole, and reloads nginx where something changed.
+  - Has nginx run, writes configuration files for it, has C(nginx -t) judge the whole, and reloads it where something changed.
     Where nginx refuses them, the files are put back as they were and the module fails with what nginx said.
 options:
   files:
@@ -51,6 +51,17 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway.release import write_atomically
 
 
+def ensure_running(module: AnsibleModule) -> bool:
+    """Have nginx run, now and after the next boot; True where it did not."""
+    states = [module.run_command(["systemctl", what, "--quiet", "nginx"])[0] for what in ("is-active", "is-enabled")]
+    if not any(states):
+        return False
+    code, _output, error = module.run_command(["systemctl", "enable", "--now", "nginx"])
+    if code:
+        module.fail_json(msg=f"nginx does not start: {error.strip()}\nLook at it: journalctl -u nginx -n 20", rc=code)
+    return True
+
+
 def main() -> None:
     one = {"path": {"type": "path", "required": True}, "content": {"type": "str", "required": True}}
     module = AnsibleModule(
@@ -73,7 +84,10 @@ def main() -> None:
             for path in written
         ],
     }
-    if module.check_mode or not written:
+    if module.check_mode:
+        module.exit_json(**result)
+    result["changed"] |= ensure_running(module)
+    if not written:
         module.exit_json(**result)
     for path in written:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,8 +103,7 @@ def main() -> None:
             msg=f"nginx refuses the configuration, so it was left as it was:\n{(output + error).strip()}",
             rc=code,
         )
-    # `reload` of a stopped nginx fails; on a new host it is started here.
-    code, output, error = module.run_command(["systemctl", "reload-or-restart", "nginx"])
+    code, output, error = module.run_command(["systemctl", "reload", "nginx"])
     if code:
         module.fail_json(
             msg=f"nginx did not take its new configuration: {error.strip()}\nLook at it: journalctl -u nginx -n 20",

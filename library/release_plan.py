@@ -11,6 +11,10 @@ description:
     colour and what it is made from. Where nothing has changed, that is the live one, with C(needed) false.
   - Runs on the controller, and touches nothing.
 options:
+  root:
+    description: Directory of the system on the hosts.
+    type: path
+    required: true
   kind:
     description: A V(rollback) takes everything from the record of the release that is gone back to.
     choices: [deploy, rollback]
@@ -54,6 +58,7 @@ attributes:
 EXAMPLES = r"""
 - name: What is there to do?
   release_plan:
+    root: /var/lib/slipway/reviews
     kind: rollback
     records: "{{ history.records }}"
     edge: blue

@@ -47,6 +47,10 @@ class ActionModule(ActionBase):
         before = live(records)
         planned["previous_content"] = before["content"] if before else None
         planned["upstreams"] = _upstreams(planned, before)
+        # The directory each colour runs from.
+        planned["directories"] = {
+            one["colour"]: f"{arguments['root']}/releases/{one['content']}" for one in (before, planned) if one
+        }
         shown = {
             key: planned.get(key)
             for key in ("id", "kind", "version", "revision", "colour", "previous", "url", "system")
