@@ -269,7 +269,9 @@ def test_a_killed_runner_is_waited_for_and_taken_back(app: Application) -> None:
     eventually(lambda: sh("docker", "ps", "--quiet", "--filter", label).strip())
     module.kill()
     back = app.run("reverted")
-    assert back["restored"] and back["after"]["revision"] == "r1", back
+    # Had it not been waited for, the orphan would only now commit what was to be taken back.
+    eventually(lambda: not containers(app), seconds=30)
+    assert back["restored"] and back["changed"] and back["after"]["revision"] == "r1", back
     assert app.tables() == {"orders", "alembic_version"}
 
 
