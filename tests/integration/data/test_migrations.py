@@ -23,6 +23,9 @@ CODE = {
     raise RuntimeError("it goes wrong here")""",
     "invalid": """with op.get_context().autocommit_block():
         op.execute("CREATE UNIQUE INDEX CONCURRENTLY orders_note ON orders (note)")""",
+    "parts": """with op.get_context().autocommit_block():
+        op.execute("CREATE TABLE extra (id int)")
+    op.execute("ALTER TABLE orders ADD COLUMN total int")""",
     "leak": "import os; raise RuntimeError('cannot use ' + os.environ['DATABASE_URL'])",
     "slow": 'op.execute("CREATE TABLE slow (id int)"); op.execute("SELECT pg_sleep(3)")',
 }
@@ -240,6 +243,18 @@ def test_a_lock_not_to_be_had_is_tried_again_and_then_given_up(app: Application)
             eventually(lambda: "web-run" not in containers(app), seconds=60)
         done = module.result()
     assert done.get("applied") == ["r2"] and done["attempts"] > 1, done
+
+
+def test_a_lock_timeout_that_changed_something_is_not_tried_again(app: Application) -> None:
+    """A second try would stumble over what the first one left, and hide what was wrong."""
+    app.add("r2", "parts", "SELECT 1")
+    module = Module("migrations", app.arguments("upgraded", lock_timeout="200ms", retries=2))
+    with connection(app.login) as other, other.transaction():
+        started(app)
+        other.execute("LOCK TABLE orders IN ACCESS SHARE MODE")
+        failed = module.result()
+    assert failed["failed"] and failed["attempts"] == 1 and "lock timeout" in failed["msg"]
+    assert failed["changes"] == ["table public.extra is new"]
 
 
 def test_dropped_data_is_said_to_be_in_the_backup_alone(app: Application) -> None:
