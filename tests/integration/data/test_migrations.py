@@ -23,6 +23,9 @@ CODE = {
     raise RuntimeError("it goes wrong here")""",
     "invalid": """with op.get_context().autocommit_block():
         op.execute("CREATE UNIQUE INDEX CONCURRENTLY orders_note ON orders (note)")""",
+    "parts": """with op.get_context().autocommit_block():
+        op.execute("CREATE TABLE extra (id int)")
+    op.execute("ALTER TABLE orders ADD COLUMN total int")""",
     "leak": "import os; raise RuntimeError('cannot use ' + os.environ['DATABASE_URL'])",
     "slow": 'op.execute("CREATE TABLE slow (id int)"); op.execute("SELECT pg_sleep(3)")',
 }
@@ -242,6 +245,18 @@ def test_a_lock_not_to_be_had_is_tried_again_and_then_given_up(app: Application)
     assert done.get("applied") == ["r2"] and done["attempts"] > 1, done
 
 
+def test_a_lock_timeout_that_changed_something_is_not_tried_again(app: Application) -> None:
+    """A second try would stumble over what the first one left, and hide what was wrong."""
+    app.add("r2", "parts", "SELECT 1")
+    module = Module("migrations", app.arguments("upgraded", lock_timeout="200ms", retries=2))
+    with connection(app.login) as other, other.transaction():
+        started(app)
+        other.execute("LOCK TABLE orders IN ACCESS SHARE MODE")
+        failed = module.result()
+    assert failed["failed"] and failed["attempts"] == 1 and "lock timeout" in failed["msg"]
+    assert failed["changes"] == ["table public.extra is new"]
+
+
 def test_dropped_data_is_said_to_be_in_the_backup_alone(app: Application) -> None:
     app.add("r2", "ALTER TABLE orders DROP COLUMN note", "ALTER TABLE orders ADD COLUMN note text")
     app.add("r3", "half", "SELECT 1")
@@ -269,7 +284,9 @@ def test_a_killed_runner_is_waited_for_and_taken_back(app: Application) -> None:
     eventually(lambda: sh("docker", "ps", "--quiet", "--filter", label).strip())
     module.kill()
     back = app.run("reverted")
-    assert back["restored"] and back["after"]["revision"] == "r1", back
+    # Had it not been waited for, the orphan would only now commit what was to be taken back.
+    eventually(lambda: not containers(app), seconds=30)
+    assert back["restored"] and back["changed"] and back["after"]["revision"] == "r1", back
     assert app.tables() == {"orders", "alembic_version"}
 
 
