@@ -118,7 +118,7 @@ class Shop:
             if identifier in self.seen_ids and "twice" not in self.faults:
                 return self.json({"seen": True}, "409 Conflict")
             self.seen_ids.add(identifier)
-            order = self.orders.get(json.loads(body)["order"])
+            order = self.orders.get(json.loads(body).get("order"))
             if order is None:
                 return self.json({"error": "no such order"}, "404 Not Found")
             order["payments"] += 1
