@@ -14,8 +14,8 @@ from ansible.module_utils.slipway.flow import Done, parse_flows, run_flow
 from ansible.module_utils.slipway.moments import Place
 from ansible.module_utils.slipway.predicates import SpecError
 from ansible.module_utils.slipway.redact import Redactor, secret_values
-from servers import serve
-from shop import HOOK_SECRET, PASSWORD, TOKEN, Shop
+from verify_servers import serve
+from verify_shop import HOOK_SECRET, PASSWORD, TOKEN, Shop
 
 
 class Journey:

@@ -18,7 +18,7 @@ import pytest
 from ansible.module_utils.slipway.load import Shape, apply, null_server, overhead
 from ansible.module_utils.slipway.load_routes import parse_routes
 from ansible.module_utils.slipway.load_stats import Statistics
-from servers import Authority, always, answer, read_request, serve
+from verify_servers import Authority, always, answer, read_request, serve
 
 MODULE_UTILS = Path(__file__).resolve().parents[3] / "module_utils"
 

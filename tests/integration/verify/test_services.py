@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.slipway.checks.engine import Outcome, attempt, parse_checks
 from ansible.module_utils.slipway.redact import Redactor
-from servers import Authority
+from verify_servers import Authority
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

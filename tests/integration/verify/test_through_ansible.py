@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from servers import Server, answer, read_request, serve
-from shop import HOOK_SECRET, PASSWORD, TOKEN, Shop
+from verify_servers import Server, answer, read_request, serve
+from verify_shop import HOOK_SECRET, PASSWORD, TOKEN, Shop
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from servers import answer, read_request
+from verify_servers import answer, read_request
 
 HOOK_SECRET = "whsec_" + base64.b64encode(b"a-secret-of-the-webhook-sender").decode()
 PASSWORD = "correct-horse-battery"
