@@ -36,6 +36,25 @@ options:
     type: list
     elements: dict
     required: true
+  base_url:
+    description: What C(http) checks that give a C(path) instead of a C(url) are below of.
+    type: str
+  connect_to:
+    description: Address (V(host:port)) to connect to for those instead of the URL's, and for C(tls) checks
+      without an address; SNI and Host stay.
+    type: str
+  ca_file:
+    description: Certificate authorities to trust for those instead of the system's.
+    type: path
+  targets:
+    description: Replicas. Checks that name a path are run for each, connecting to its address; other checks
+      once.
+    type: list
+    elements: dict
+    suboptions:
+      name: {description: What to call it., type: str}
+      address: {description: Its address., type: str, required: true}
+      port: {description: Its port., type: int, required: true}
   deadline:
     description: When every check must have settled, as a duration (V(90s), V(2m)) or seconds.
     type: str
@@ -53,9 +72,14 @@ options:
     type: int
     default: 50
   moment:
-    description: When this is, in the release; names the results in the report.
+    description: When this is, in the release. Checks with C(at) run only at the moments that lists.
     type: str
-    default: on demand
+    choices: [dark, public, demand]
+    default: demand
+  parse_only:
+    description: Find mistakes in the declaration and run nothing.
+    type: bool
+    default: false
   secrets:
     description: Further values to mask in all output.
     type: list
@@ -69,15 +93,17 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Check a replica of the new colour before it has traffic
+- name: Check each replica of the new colour before it has traffic
   health_check:
     deadline: 90s
+    base_url: http://shop.example.com
+    targets:
+      - {name: web-1, address: 10.0.0.11, port: 8101}
+      - {name: web-2, address: 10.0.0.11, port: 8102}
     checks:
       - name: api health
         http:
-          url: https://shop.example.com/health
-          connect_to: 10.0.0.11:8101
-          ca_file: /etc/ssl/certs/ca.pem
+          path: /health
         expect:
           status: 200
           json: {status: healthy, "length(workers)": {gte: 1}}
@@ -139,8 +165,9 @@ import asyncio
 
 from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.slipway.checks.engine import parse_checks, run_checks, summary
+from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_places, spread_checks
 from ansible.module_utils.slipway.predicates import SpecError, seconds
-from ansible.module_utils.slipway.verification import SecretiveModule
+from ansible.module_utils.slipway.verification import TARGETS, SecretiveModule
 
 
 def main() -> None:
@@ -151,18 +178,29 @@ def main() -> None:
             "interval": {"type": "str", "default": "1s"},
             "consecutive": {"type": "int", "default": 3},
             "concurrency": {"type": "int", "default": 50},
-            "moment": {"type": "str", "default": "on demand"},
+            "base_url": {"type": "str"},
+            "connect_to": {"type": "str"},
+            "ca_file": {"type": "path"},
+            "targets": TARGETS,
+            "moment": {"type": "str", "default": "demand", "choices": list(MOMENTS)},
+            "parse_only": {"type": "bool", "default": False},
             "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
         }
     )
     params = module.params
     try:
-        checks = parse_checks(params["checks"], seconds(params["interval"]), params["consecutive"])
+        places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
+        wanted = spread_checks(at_moment(params["checks"], params["moment"], "checks"), places)
+        interval = seconds(params["interval"])
+        checks = parse_checks(wanted, interval, params["consecutive"]) if wanted else []
         if params["concurrency"] < 1:
             raise SpecError("concurrency: must be at least 1")
         deadline = seconds(params["deadline"])
     except SpecError as error:
         module.fail_spec(error)
+    if not checks or params["parse_only"]:
+        message = f"{len(checks)} checks declared for the moment {params['moment']}, none run"
+        module.exit_json(changed=False, msg=message, checks={}, failed_checks=[], gates=[])
     running = run_checks(checks, deadline, params["concurrency"], module.check_mode, module.redactor)
     outcomes = asyncio.run(running)
     result = summary(outcomes, module.redactor)
@@ -171,7 +209,7 @@ def main() -> None:
         result["msg"] += "\n" + "\n".join(missing_required_lib(library) for library in lacking)
     for warning in result.pop("warned"):
         module.warn(warning)
-    result["report"] = {"verification": {params["moment"]: {"health": result["checks"]}}}
+    result["report"] = {"verification": {f"{params['moment']}: health": result["checks"]}}
     if result.pop("failed"):
         module.fail_json(**result)
     module.exit_json(changed=False, **result)

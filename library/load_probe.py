@@ -8,9 +8,8 @@ DOCUMENTATION = r"""
 module: load_probe
 short_description: Put a load on a service and hold it against budgets
 description:
-  - Sends O(requests), or for O(duration), at a O(concurrency) (closed loop) or a O(rate) (open loop). In an
-    open loop a latency counts from the moment the request was meant to start, so a server that stalls cannot
-    hide it.
+  - Applies each load, in a closed or an open loop. In an open loop a latency counts from the moment the
+    request was meant to start, so a server that stalls cannot hide it.
   - Measures its own overhead first, against a server that does nothing, with the same load. A breach that
     could be its own doing is C(inconclusive), as is a percentile of too few answers and a relative budget
     without a baseline. C(inconclusive) fails the task unless O(inconclusive=warn).
@@ -22,14 +21,25 @@ attributes:
     description: Nothing is changed, so there is nothing to compare.
     support: none
 options:
-  routes:
+  loads:
     description:
-      - What is sent, mixed by weight. Each is a path below O(base_url) or a mapping with C(path) or C(url),
+      - "Each has a C(name), C(routes), C(requests) or C(duration), C(concurrency) (10; closed loop) or
+        C(rate) (open
+        loop: so many start each second, whether or not earlier ones were answered), and optionally
+          C(budgets),
+        C(connections) (C(keep-alive) or C(fresh)), C(timeout) (10s), C(warm_up) (requests that are sent
+        first and not judged), C(release_header) (response header that names the release; answers are
+        counted by it) and C(at) (the moments it is for; C([public, demand]))."
+      - "C(routes): what is sent, mixed by weight. Each is a path or a mapping with C(path) or C(url),
         C(name), C(method), C(headers), C(body) or C(json), C(weight) (1), C(connections), C(timeout) and
-        C(status) (what counts as answered, C([2xx, 3xx])).
+        C(status) (what counts as answered, C([2xx, 3xx]))."
+      - "C(budgets): C(errors) (percent), C(rps) (at least), C(mean), C(p50), C(p90), C(p95), C(p99), C(max)
+        (at most). A limit may be relative, C(2x baseline) or C(2x baseline or +50ms); a time then may also
+        rise by that much (10 ms when not given) whatever the factor says. Without budgets a load is only
+        measured."
       - Values of keys named like secrets are masked in all output.
     type: list
-    elements: raw
+    elements: dict
     required: true
   base_url:
     description: What paths are below of.
@@ -44,58 +54,32 @@ options:
     description: Whether certificates are verified.
     type: bool
     default: true
-  requests:
-    description: How many requests are sent. Either this or O(duration).
-    type: int
-  duration:
-    description: How long requests are sent, V(30s).
-    type: str
-  concurrency:
-    description: How many requests are in flight at the same time, without O(rate).
-    type: int
-    default: 10
-  rate:
-    description: How many requests start each second, whether or not earlier ones were answered.
-    type: float
-  connections:
-    description: Whether connections are kept or each request has its own; routes may differ.
-    type: str
-    choices: [keep-alive, fresh]
-    default: keep-alive
-  timeout:
-    description: When a request has failed for lack of an answer.
-    type: str
-    default: 10s
-  warm_up:
-    description: Requests that are sent first and not judged.
-    type: int
-    default: 0
-  budgets:
-    description:
-      - "C(errors) (percent), C(rps) (at least), C(mean), C(p50), C(p90), C(p95), C(p99), C(max) (at most)."
-      - A limit may be relative, V(2x baseline) or V(2x baseline or +50ms); a time then may also rise by that
-        much (10 ms when not given) whatever the factor says.
-    type: dict
-    required: true
+  targets:
+    description: Replicas. Every load is applied to each, one after the other.
+    type: list
+    elements: dict
+    suboptions:
+      name: {description: What to call it., type: str}
+      address: {description: Its address., type: str, required: true}
+      port: {description: Its port., type: int, required: true}
   baseline:
-    description: Figures of an earlier run (RV(load)) for relative budgets.
+    description: RV(loads) of an earlier run, for relative budgets.
     type: dict
-  release_header:
-    description: Response header that names the release; answers are then counted by release.
-    type: str
+    default: {}
   inconclusive:
     description: What an inconclusive budget means for the task.
     type: str
     choices: [fail, warn]
     default: fail
-  name:
-    description: Names the load in gates and in the report.
-    type: str
-    default: load
   moment:
-    description: When this is, in the release; names the results in the report.
+    description: When this is, in the release. At C(baseline) every load is measured and none is judged.
     type: str
-    default: on demand
+    choices: [baseline, dark, public, demand]
+    default: demand
+  parse_only:
+    description: Find mistakes in the declaration and apply no load.
+    type: bool
+    default: false
 author:
   - slipway contributors
 """
@@ -104,123 +88,112 @@ EXAMPLES = r"""
 - name: A thousand requests, ten at a time
   load_probe:
     base_url: https://shop.example.com
-    routes: [/api/reviews]
-    requests: 1000
-    concurrency: 10
-    budgets: {errors: 0%, rps: 100, mean: 100ms}
+    loads:
+      - name: browse
+        routes: [/api/reviews]
+        requests: 1000
+        concurrency: 10
+        budgets: {errors: 0%, rps: 100, mean: 100ms}
 
 - name: Hold a mix against what the old release did
   load_probe:
     base_url: https://shop.example.com
     connect_to: 10.0.0.10:443
-    routes:
-      - {path: /api/menu, weight: 8}
-      - {path: /api/orders, json: {dry_run: true}, weight: 1, connections: fresh}
-    rate: 50
-    duration: 20s
-    baseline: "{{ before.load }}"
-    budgets: {errors: 0.1%, p95: 2x baseline or +50ms}
+    baseline: "{{ before.loads }}"
+    loads:
+      - name: mixed
+        routes:
+          - {path: /api/menu, weight: 8}
+          - {path: /api/orders, json: {dry_run: true}, weight: 1, connections: fresh}
+        rate: 50
+        duration: 20s
+        budgets: {errors: 0.1%, p95: 2x baseline or +50ms}
 """
 
 RETURN = r"""
-load:
-  description: All figures; times in milliseconds, C(errors) in percent, C(seconds) since the load began.
-  returned: when a load was applied
+loads:
+  description: Figures by load (and replica); times in milliseconds, C(errors) in percent, C(seconds) since
+    it began. C(overhead) holds the same figures of the generator itself, against a server that does nothing.
+  returned: when loads were applied
   type: dict
-  sample: {requests: 1000, failed: 0, errors: 0.0, rps: 812.4, mean: 11.9, p50: 11.2, p95: 18.0, p99: 22.4,
-    max: 31.5, statuses: {"200": 1000}, failures: {}, longest_gap_ms: 12.1, histogram: [], time_line: []}
-overhead:
-  description: The same figures of the generator itself, against a server that does nothing.
-  returned: when a load was applied
-  type: dict
+  sample:
+    browse: {requests: 1000, failed: 0, errors: 0.0, rps: 812.4, mean: 11.9, p50: 11.2, p95: 18.0, p99: 22.4,
+      max: 31.5, statuses: {"200": 1000}, failures: {}, longest_gap_ms: 12.1, histogram: [], timeline: []}
+failed_loads:
+  description: Names of loads with a budget that failed, or is inconclusive where that fails.
+  returned: when loads were applied
+  type: list
+  elements: str
 gates:
   description: What was seen beside its limit, one for each budget.
-  returned: when a load was applied
+  returned: when loads were applied
   type: list
   elements: dict
 report:
   description: The same for the release's report, under C(load).
-  returned: when a load was applied
+  returned: when loads were applied
   type: dict
 """
 
-import asyncio
-
-from ansible.module_utils.slipway.load import Shape, apply, check_shape, overhead
-from ansible.module_utils.slipway.load_budget import judge, parse_budgets
-from ansible.module_utils.slipway.load_routes import parse_routes
-from ansible.module_utils.slipway.predicates import SpecError, seconds
-from ansible.module_utils.slipway.verification import SecretiveModule
+from ansible.module_utils.slipway.load import overhead, parse_loads
+from ansible.module_utils.slipway.load_budget import gates_of, judge, told
+from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_places
+from ansible.module_utils.slipway.predicates import SpecError
+from ansible.module_utils.slipway.verification import TARGETS, SecretiveModule
 
 
 def main() -> None:
     module = SecretiveModule(
         argument_spec={
-            "routes": {"type": "list", "elements": "raw", "required": True},
+            "loads": {"type": "list", "elements": "dict", "required": True},
             "base_url": {"type": "str"},
             "connect_to": {"type": "str"},
             "ca_file": {"type": "path"},
             "validate_certs": {"type": "bool", "default": True},
-            "requests": {"type": "int"},
-            "duration": {"type": "str"},
-            "concurrency": {"type": "int", "default": 10},
-            "rate": {"type": "float"},
-            "connections": {"type": "str", "default": "keep-alive", "choices": ["keep-alive", "fresh"]},
-            "timeout": {"type": "str", "default": "10s"},
-            "warm_up": {"type": "int", "default": 0},
-            "budgets": {"type": "dict", "required": True},
-            "baseline": {"type": "dict"},
-            "release_header": {"type": "str"},
+            "targets": TARGETS,
+            "baseline": {"type": "dict", "default": {}},
             "inconclusive": {"type": "str", "default": "fail", "choices": ["fail", "warn"]},
-            "name": {"type": "str", "default": "load"},
-            "moment": {"type": "str", "default": "on demand"},
+            "moment": {"type": "str", "default": "demand", "choices": ["baseline", *MOMENTS]},
+            "parse_only": {"type": "bool", "default": False},
         }
     )
     params = module.params
+    moment = params["moment"]
+    # The release before is measured under every load that the new one will meet, and judged by none.
+    at = "public" if moment == "baseline" else moment
     try:
-        duration = seconds(params["duration"]) if params["duration"] is not None else None
-        shape = Shape(params["requests"], duration, params["concurrency"], params["rate"])
-        check_shape(shape)
-        budgets = parse_budgets(params["budgets"])
-        routes = parse_routes(
-            params["routes"],
-            params["base_url"],
-            params["connect_to"],
-            params["ca_file"],
-            params["validate_certs"],
-            params["connections"],
-            seconds(params["timeout"]),
-        )
+        places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
+        wanted = at_moment(params["loads"], at, "loads", default=("public", "demand"))
+        loads = parse_loads(wanted, places, params["validate_certs"])
     except SpecError as error:
         module.fail_spec(error)
-    if module.check_mode:
-        module.exit_json(changed=False, skipped=True, msg="the declaration is sound; no load in check mode")
-    own = overhead(shape, all(route.fresh for route in routes))
-    mask = module.redactor.text
-    statistics = asyncio.run(apply(shape, routes, params["release_header"], params["warm_up"], mask))
-    load = module.redactor.data(statistics.summary())
-    gates = judge(budgets, statistics.figures(), own, params["baseline"])
-    for gate in gates:
-        gate["name"] = gate["name"].replace("load", params["name"], 1)
-    bad = [gate for gate in gates if gate["verdict"] == "fail"]
-    unsure = [gate for gate in gates if gate["verdict"] == "inconclusive"]
-    lines = [f"{params['name']}: {load['requests']} requests, {load['failed']} failed, {load['rps']}/s"]
-    lines += [
-        f"- {g['name']}: saw {g['value']}, expected {g['limit']}; {g.get('detail', '')}" for g in bad + unsure
-    ]
-    lines += [f"- {count} failed: {kind}" for kind, count in load["failures"].items()]
-    lines += [f"  first: {detail['route']}: {detail['detail']}" for detail in load["failure_details"][:1]]
+    if not loads or params["parse_only"] or module.check_mode:
+        message = f"{len(loads)} loads declared for the moment {moment}, none applied"
+        module.exit_json(changed=False, msg=message, loads={}, failed_loads=[], gates=[])
+    lines, gates, found, failed = [], [], {}, []
+    for load in loads:
+        own = overhead(load.shape, all(route.fresh for route in load.routes))
+        statistics = load.run(module.redactor.text)
+        figures = module.redactor.data({**statistics.summary(), "overhead": own})
+        budgets = [] if moment == "baseline" else load.budgets
+        judged = judge(budgets, figures, own, params["baseline"].get(load.declared))
+        stops = ("fail", "inconclusive") if params["inconclusive"] == "fail" else ("fail",)
+        failed += [load.name] if any(gate["verdict"] in stops for gate in judged) else []
+        for gate in judged:
+            if gate["verdict"] == "inconclusive" and params["inconclusive"] == "warn":
+                module.warn(f"{load.name}: {gate['name']} is inconclusive: {gate['detail']}")
+        lines.append(told(load.name, figures, judged))
+        gates += gates_of(load.name, judged, figures["timeline"])
+        found[load.name] = figures
     result = {
         "msg": "\n".join(lines),
-        "load": load,
-        "overhead": own,
+        "loads": found,
+        "failed_loads": failed,
         "gates": gates,
-        "report": {"load": {params["moment"]: {params["name"]: {**load, "overhead": own, "gates": gates}}}},
+        "report": {"load": {f"{moment}: {name}": figures for name, figures in found.items()}},
     }
-    if bad or (unsure and params["inconclusive"] == "fail"):
+    if failed:
         module.fail_json(**result)
-    for gate in unsure:
-        module.warn(f"{gate['name']} is inconclusive: {gate['detail']}")
     module.exit_json(changed=False, **result)
 
 

@@ -24,39 +24,15 @@ attributes:
     description: There is nothing to compare.
     support: none
 options:
-  flow:
-    description: Name of the journey, in gates and in the report.
-    type: str
-    required: true
-  base:
-    description: URL that paths in steps are below of.
-    type: str
-    required: true
-  connect_to:
-    description: Address (V(host:port)) to connect to instead of the base URL's; SNI, Host and certificate
-      checks stay with the URL.
-    type: str
-  ca_file:
-    description: Certificate authorities to trust instead of the system's.
-    type: path
-  validate_certs:
-    description: Whether certificates are verified.
-    type: bool
-    default: true
-  deadline:
-    description: How long all O(steps) together may take. O(always) steps have 15 s of their own.
-    type: str
-    default: 60s
-  defaults:
-    description: "For every request: C(timeout) (5s), C(headers), C(cookies) (kept as a browser would unless
-      false), C(retry) (C(for), C(every), C(on), C(methods); nothing is sent again unless this is given, and
-      then only GET and HEAD unless C(methods) says otherwise)."
-    type: dict
-    default: {}
-  steps:
+  flows:
     description:
-      - Each has one action and a C(name). C(${name}) stands for a value an earlier step saved; C(${uuid}) and
-        C(${now}) are always there.
+      - "Each has C(flow) (its name), C(steps), and optionally C(always), C(deadline) (60s, for all steps
+        together; C(always) steps have 15 s of their own), C(defaults) and C(at) (the moments it is for)."
+      - "C(defaults), for every request of the flow: C(timeout) (5s), C(headers), C(cookies) (kept as a
+        browser would unless false), C(retry) (C(for), C(every), C(on), C(methods); nothing is sent again
+        unless this is given, and then only GET and HEAD unless C(methods) says otherwise)."
+      - Each step has one action and a C(name). C(${name}) stands for a value an earlier step saved;
+        C(${uuid}) and C(${now}) are always there.
       - "A request: C(get), C(post), C(put), C(patch), C(delete), C(head) or C(options) with a path,
         C(headers), C(json), C(body) or C(form), C(expect) (C(status), C(header), C(body), C(json),
         C(latency), C(redirect), C(version)), C(save) (from C(json), C(header), C(cookie), C(body) or
@@ -73,18 +49,42 @@ options:
       - "C(cache): C(get) and C(by) (C(header) or C(json) with C(hit) and C(miss), or C(time_ratio)),
         C(expect) (a list of C(miss), C(hit)), C(invalidate) (a request) and C(then)."
       - "C(connections): C(sse) or C(get) with C(allowed), C(expect) (C(refused), C(again_within))."
+      - Steps below C(always) clean up. C(when_saved) runs one only if that value was saved.
     type: list
     elements: dict
     required: true
-  always:
-    description: Steps that clean up. C(when_saved) runs one only if that value was saved.
+  base_url:
+    description: What paths in steps are below of.
+    type: str
+    required: true
+  connect_to:
+    description: Address (V(host:port)) to connect to instead of the base URL's; SNI, Host and certificate
+      checks stay with the URL.
+    type: str
+  ca_file:
+    description: Certificate authorities to trust instead of the system's.
+    type: path
+  validate_certs:
+    description: Whether certificates are verified.
+    type: bool
+    default: true
+  targets:
+    description: Replicas. Every flow is walked on each, one after the other.
     type: list
     elements: dict
-    default: []
+    suboptions:
+      name: {description: What to call it., type: str}
+      address: {description: Its address., type: str, required: true}
+      port: {description: Its port., type: int, required: true}
   moment:
-    description: When this is, in the release; names the results in the report.
+    description: When this is, in the release. Flows with C(at) run only at the moments that lists.
     type: str
-    default: on demand
+    choices: [dark, public, demand]
+    default: demand
+  parse_only:
+    description: Find mistakes in the declaration and send nothing.
+    type: bool
+    default: false
   secrets:
     description: Further values to mask in all output.
     type: list
@@ -99,52 +99,50 @@ author:
 EXAMPLES = r"""
 - name: Sign in and pay
   smoke_flow:
-    flow: checkout
-    base: https://shop.example.com
-    steps:
-      - name: sign in
-        post: /api/login
-        json: {user: smoke, password: "{{ smoke_password }}"}
-        expect: {status: 200, json: {"user.role": customer}, latency: 800ms}
-        save: {token: {json: access_token, secret: true}}
-      - name: order
-        post: /api/orders
-        headers: {Authorization: "Bearer ${token}"}
-        json: {sku: "1", reference: "${uuid}"}
-        expect: {status: 201}
-        save: {order: {json: id}}
-      - name: payment webhook
-        post: /hooks/pay
-        body: '{"id": "${uuid}", "order": "${order}"}'
-        sign: {scheme: standard-webhooks, secret: "{{ hook_secret }}"}
-        effect: {get: "/api/orders/${order}", expect: {json: {payments: 1}}, within: 5s}
-        replay:
-          - {case: same_id, expect: {status: [200, 409], effect: once}}
-          - {case: stale, age: 10m}
-          - tampered_body
-          - no_signature
-    always:
-      - {delete: "/api/orders/${order}", when_saved: order, expect: {status: [204, 404]}}
+    base_url: https://shop.example.com
+    flows:
+      - flow: checkout
+        steps:
+          - name: sign in
+            post: /api/login
+            json: {user: smoke, password: "{{ smoke_password }}"}
+            expect: {status: 200, json: {"user.role": customer}, latency: 800ms}
+            save: {token: {json: access_token, secret: true}}
+          - name: order
+            post: /api/orders
+            headers: {Authorization: "Bearer ${token}"}
+            json: {sku: "1", reference: "${uuid}"}
+            expect: {status: 201}
+            save: {order: {json: id}}
+          - name: payment webhook
+            post: /hooks/pay
+            body: '{"id": "${uuid}", "order": "${order}"}'
+            sign: {scheme: standard-webhooks, secret: "{{ hook_secret }}"}
+            effect: {get: "/api/orders/${order}", expect: {json: {payments: 1}}, within: 5s}
+            replay:
+              - {case: same_id, expect: {status: [200, 409], effect: once}}
+              - {case: stale, age: 10m}
+              - tampered_body
+              - no_signature
+        always:
+          - {delete: "/api/orders/${order}", when_saved: order, expect: {status: [204, 404]}}
 """
 
 RETURN = r"""
-steps:
-  description: What became of each step.
+flows:
+  description: Steps by flow (and replica).
+  returned: always
+  type: dict
+  sample:
+    checkout:
+      - {name: sign in, verdict: pass, seen: status 200 in 34 ms, ms: 36.1, problems: []}
+failed_flows:
+  description: Names of flows that failed.
   returned: always
   type: list
-  elements: dict
-  contains:
-    name: {description: Its name., type: str, returned: always}
-    verdict: {description: pass, fail, warn or inconclusive (not run)., type: str, returned: always}
-    seen: {description: What was seen, in a line., type: str, returned: always}
-    ms: {description: How long it took., type: float, returned: always}
-    problems: {description: What was wrong, with the request and the answer., type: list, returned: always}
-failed_step:
-  description: Name of the step that failed.
-  returned: when one did
-  type: str
+  elements: str
 gates:
-  description: One for each step.
+  description: One for each step; pass, fail, warn (cleaning up failed) or inconclusive (not run).
   returned: always
   type: list
   elements: dict
@@ -156,77 +154,59 @@ report:
 
 import asyncio
 
-from ansible.module_utils.slipway.flow import parse_flow, run_flow
-from ansible.module_utils.slipway.flow_context import Context
-from ansible.module_utils.slipway.predicates import SpecError, seconds
-from ansible.module_utils.slipway.verification import SecretiveModule
+from ansible.module_utils.slipway.flow import failure, gate, parse_flows, run_flow, step_data
+from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_places
+from ansible.module_utils.slipway.predicates import SpecError
+from ansible.module_utils.slipway.verification import TARGETS, SecretiveModule
 
 
 def main() -> None:
     module = SecretiveModule(
         argument_spec={
-            "flow": {"type": "str", "required": True},
-            "base": {"type": "str", "required": True},
+            "flows": {"type": "list", "elements": "dict", "required": True},
+            "base_url": {"type": "str", "required": True},
             "connect_to": {"type": "str"},
             "ca_file": {"type": "path"},
             "validate_certs": {"type": "bool", "default": True},
-            "deadline": {"type": "str", "default": "60s"},
-            "defaults": {"type": "dict", "default": {}},
-            "steps": {"type": "list", "elements": "dict", "required": True},
-            "always": {"type": "list", "elements": "dict", "default": []},
-            "moment": {"type": "str", "default": "on demand"},
+            "targets": TARGETS,
+            "moment": {"type": "str", "default": "demand", "choices": list(MOMENTS)},
+            "parse_only": {"type": "bool", "default": False},
             "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
         }
     )
     params = module.params
-    name = params["flow"]
     try:
-        context = Context(
-            params["base"],
-            module.redactor,
-            params["connect_to"],
-            params["ca_file"],
-            params["validate_certs"],
-            params["defaults"],
-        )
-        flow = parse_flow(context, params["steps"], params["always"])
-        deadline = seconds(params["deadline"])
+        places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
+        wanted = at_moment(params["flows"], params["moment"], "flows")
+        flows = parse_flows(wanted, places, module.redactor, params["validate_certs"])
     except SpecError as error:
         module.fail_spec(error)
-    done = asyncio.run(run_flow(context, flow, deadline, module.check_mode))
+    if not flows or params["parse_only"]:
+        message = f"{len(flows)} flows declared for the moment {params['moment']}, none walked"
+        module.exit_json(changed=False, msg=message, flows={}, failed_flows=[], gates=[])
+    gates, walked, failures = [], {}, {}
+    for flow in flows:
+        done = asyncio.run(run_flow(flow, module.check_mode))
+        gates += [gate(flow, step) for step in done]
+        walked[flow.name] = [step_data(step) for step in done]
+        lines = failure(flow, done)
+        if lines:
+            failures[flow.name] = lines
+        for step in done:
+            if step.verdict == "warn":
+                module.warn(f"{flow.name}: cleaning up failed at {step.name!r}: {'; '.join(step.lines)}")
     # What was saved as a secret on the way is masked by Ansible too, in whatever it prints of this result.
     module.no_log_values.update(module.redactor.values)
-    steps = [
-        {"name": step.name, "verdict": step.verdict, "seen": step.seen, "ms": step.ms, "problems": step.lines}
-        for step in done
-    ]
-    gates = [
-        {
-            "name": f"{name}: {step.name}",
-            "value": step.seen or (step.lines or ["nothing"])[0],
-            "limit": "as declared",
-            "verdict": step.verdict,
-            **({"detail": "\n".join(step.lines)} if step.lines else {}),
-        }
-        for step in done
-    ]
-    for step in done:
-        if step.verdict == "warn":
-            module.warn(f"{name}: cleaning up failed at {step.name!r}: {'; '.join(step.lines)}")
     result = {
-        "steps": steps,
+        "flows": walked,
+        "failed_flows": list(failures),
         "gates": gates,
-        "report": {"verification": {params["moment"]: {"flows": {name: steps}}}},
+        "report": {"verification": {f"{params['moment']}: {name}": steps for name, steps in walked.items()}},
     }
-    failed = next((step for step in done if step.verdict == "fail"), None)
-    if failed:
-        place = f"step {done.index(failed) + 1} of {len(flow.steps)}"
-        lines = "\n".join(f"  {line}" for line in failed.lines)
-        message = f"{name} failed at {place}, {failed.name!r}:\n{lines}"
-        module.fail_json(msg=message, failed_step=failed.name, **result)
-    passed = sum(step.verdict == "pass" for step in done)
-    # What a flow leaves in the application is the application's business: a host is as it was.
-    module.exit_json(changed=False, msg=f"{name}: {passed} of {len(done)} steps passed", **result)
+    if failures:
+        module.fail_json(msg="\n".join(failures.values()), **result)
+    # What a flow leaves in the application is the application's business: the host is as it was.
+    module.exit_json(changed=False, msg=f"{len(flows)} flows passed", **result)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from .flow_context import BUILT_IN, METHODS, Context, StepFailed, references
 from .flow_request import COMMON_KEYS, RequestStep, one_action
 from .flow_sse import SseStep
 from .flow_steps import BurstStep, CacheStep, ConnectionsStep
-from .predicates import SpecError, unknown_keys
-from .redact import secret_values
+from .moments import Place
+from .predicates import SpecError, seconds, unknown_keys
+from .redact import Redactor, secret_values
 
 Step = Union[RequestStep, SseStep, BurstStep, CacheStep, ConnectionsStep]
 _KINDS: tuple[type[Step], ...] = (RequestStep, SseStep, BurstStep, CacheStep, ConnectionsStep)
@@ -32,10 +33,13 @@ class Declared(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A compiled flow."""
+    """A compiled flow and the state it runs in. `deadline` in seconds, for all steps together."""
 
+    name: str
+    context: Context
     steps: list[Declared]
     always: list[Declared]
+    deadline: float
 
 
 class Done(NamedTuple):
@@ -48,15 +52,47 @@ class Done(NamedTuple):
     lines: list[str]
 
 
-def parse_flow(context: Context, steps: Any, always: Any = None) -> Flow:
-    """Compile all steps before any is run; raises SpecError with every mistake."""
+def parse_flows(
+    raw: list[Any], places: list[Place], redactor: Redactor, validate_certs: bool = True
+) -> list[Flow]:
+    """Compile all flows for all places before any request is sent; raises SpecError with every mistake."""
+    problems: list[str] = []
+    flows: list[Flow] = []
+    for index, given in enumerate(raw):
+        name = str(given.get("flow") or "") if isinstance(given, dict) else ""
+        where = name or f"flows[{index}]"
+        if not name:
+            problems.append(f"{where}: `flow`, its name, is required")
+            continue
+        problems += unknown_keys(given, ("flow", "steps", "always", "deadline", "defaults"), where)
+        for place in places:
+            try:
+                flows.append(_flow(given, place, redactor, validate_certs))
+            except SpecError as error:
+                problems += [f"{where}: {problem}" for problem in error.problems]
+                break  # every replica would say the same
+    names = [flow.name for flow in flows]
+    problems += [f"two flows are called {name!r}" for name in sorted(set(names)) if names.count(name) > 1]
+    if problems:
+        raise SpecError(*problems)
+    return flows
+
+
+def _flow(given: dict[str, Any], place: Place, redactor: Redactor, validate_certs: bool) -> Flow:
+    context = Context(
+        str(place.base_url), redactor, place.connect_to, place.ca_file, validate_certs, given.get("defaults")
+    )
+    steps = given.get("steps")
     if not isinstance(steps, list) or not steps:
         raise SpecError("steps: an empty list walks nowhere; declare at least one")
     problems: list[str] = []
     known = set(BUILT_IN)
     flow = Flow(
+        place.label(str(given["flow"])),
+        context,
         _declared(context, steps, "steps", known, problems),
-        _declared(context, always or [], "always", known, problems),
+        _declared(context, given.get("always") or [], "always", known, problems),
+        seconds(given.get("deadline", 60)),
     )
     if problems:
         raise SpecError(*problems)
@@ -105,10 +141,11 @@ def _declared(
     return found
 
 
-async def run_flow(context: Context, flow: Flow, deadline: float, check_mode: bool = False) -> list[Done]:
+async def run_flow(flow: Flow, check_mode: bool = False) -> list[Done]:
     """Run the steps until one fails, then the `always` steps; returns what became of each."""
     done: list[Done] = []
-    end = time.monotonic() + deadline
+    context = flow.context
+    end = time.monotonic() + flow.deadline
     failed = False
     for step in flow.steps:
         if failed:
@@ -166,3 +203,35 @@ def _skipped(step: Declared, why: str) -> Done:
 
 def _ms(started: float) -> float:
     return round((time.monotonic() - started) * 1000, 1)
+
+
+def gate(flow: Flow, step: Done) -> dict[str, str]:
+    """A step as a gate."""
+    found = {
+        "name": f"{flow.name}: {step.name}",
+        "value": step.seen or (step.lines or ["nothing"])[0],
+        "limit": "as declared",
+        "verdict": step.verdict,
+    }
+    return {**found, "detail": "\n".join(step.lines)} if step.lines else found
+
+
+def step_data(step: Done) -> dict[str, Any]:
+    """A step as JSON data."""
+    return {
+        "name": step.name,
+        "verdict": step.verdict,
+        "seen": step.seen,
+        "ms": step.ms,
+        "problems": step.lines,
+    }
+
+
+def failure(flow: Flow, done: list[Done]) -> str:
+    """Where and why a flow failed, in lines; empty when it did not."""
+    failed = next((step for step in done if step.verdict == "fail"), None)
+    if failed is None:
+        return ""
+    place = f"step {done.index(failed) + 1} of {len(flow.steps)}"
+    head = f"{flow.name} failed at {place}, {failed.name!r}:"
+    return "\n".join([head, *(f"  {line}" for line in failed.lines)])

@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from .http_client import Request, parse_url
+from .load_budget import Budget, parse_budgets
 from .load_engine import Engine, Route
+from .load_routes import parse_routes
 from .load_stats import Statistics
-from .predicates import SpecError
+from .moments import Place
+from .predicates import SpecError, seconds, unknown_keys
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _CALIBRATION = 1.0
@@ -128,8 +131,96 @@ async def _serve_null(listener: socket.socket, lifeline: int) -> None:
     server.close()
 
 
-def check_shape(shape: Shape) -> None:
-    """Raises SpecError with everything that is wrong with a shape."""
-    problems = shape.problems()
+class Load(NamedTuple):
+    """A declared load at one place. Without budgets it is only measured."""
+
+    name: str
+    declared: str
+    shape: Shape
+    routes: list[Route]
+    budgets: list[Budget]
+    release_header: str | None
+    warm_up: int
+
+    def run(self, mask: Callable[[str], str]) -> Statistics:
+        """Apply it."""
+        return asyncio.run(apply(self.shape, self.routes, self.release_header, self.warm_up, mask))
+
+
+_KEYS = (
+    "name",
+    "routes",
+    "requests",
+    "duration",
+    "concurrency",
+    "rate",
+    "connections",
+    "timeout",
+    "warm_up",
+    "release_header",
+    "budgets",
+)
+
+
+def parse_loads(raw: list[Any], places: list[Place], validate_certs: bool = True) -> list[Load]:
+    """Compile all loads for all places before any is applied; raises SpecError with every mistake."""
+    problems: list[str] = []
+    loads: list[Load] = []
+    for index, given in enumerate(raw):
+        name = str(given.get("name") or "") if isinstance(given, dict) else ""
+        where = name or f"loads[{index}]"
+        if not name:
+            problems.append(f"{where}: name is required")
+            continue
+        problems += unknown_keys(given, _KEYS, where)
+        for place in places:
+            try:
+                loads.append(_load(given, place, validate_certs))
+            except SpecError as error:
+                problems += [f"{where}: {problem}" for problem in error.problems]
+                break  # every replica would say the same
+            except (TypeError, ValueError) as error:
+                problems.append(f"{where}: {error}")
+                break
+    names = [load.name for load in loads]
+    problems += [f"two loads are called {name!r}" for name in sorted(set(names)) if names.count(name) > 1]
     if problems:
         raise SpecError(*problems)
+    return loads
+
+
+def _load(given: dict[str, Any], place: Place, validate_certs: bool) -> Load:
+    problems: list[str] = []
+    number = given.get("requests")
+    duration = given.get("duration")
+    rate = given.get("rate")
+    shape = Shape(
+        int(number) if number is not None else None,
+        seconds(duration) if duration is not None else None,
+        int(given.get("concurrency", 10)),
+        float(rate) if rate is not None else None,
+    )
+    problems += shape.problems()
+    budgets: list[Budget] = []
+    routes: list[Route] = []
+    try:
+        budgets = parse_budgets(given["budgets"]) if "budgets" in given else []
+    except SpecError as error:
+        problems += error.problems
+    try:
+        routes = parse_routes(
+            given.get("routes"),
+            place.base_url,
+            place.connect_to,
+            place.ca_file,
+            validate_certs,
+            given.get("connections", "keep-alive"),
+            seconds(given.get("timeout", 10)),
+        )
+    except SpecError as error:
+        problems += error.problems
+    if problems:
+        raise SpecError(*problems)
+    name = str(given["name"])
+    header = given.get("release_header")
+    return Load(place.label(name), name, shape, routes, budgets, header, int(given.get("warm_up", 0)))

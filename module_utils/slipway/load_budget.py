@@ -84,7 +84,7 @@ def _judge(
     baseline: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     name, value, limit, detail = budget.name, figures.get(budget.name), budget.limit, ""
-    gate: dict[str, Any] = {"name": f"load: {name}", "value": _unit(name, value)}
+    gate: dict[str, Any] = {"name": name, "value": _unit(name, value)}
     if budget.times is not None:
         before = (baseline or {}).get(name)
         if before is None:
@@ -96,6 +96,7 @@ def _judge(
             }
         limit = _relative(budget, float(before))
         detail = f"{budget.times:g}x the baseline of {_unit(name, before)}"
+        gate["baseline"] = _unit(name, before)
     gate["limit"] = f"{'at least' if budget.at_least else 'at most'} {_unit(name, limit)}"
     good = int(figures.get("requests", 0)) - int(figures.get("failed", 0))
     if value is None:
@@ -130,3 +131,28 @@ def _unit(name: str, value: Any) -> str:
     if name == "rps":
         return f"{value:.4g}/s"
     return f"{value:.4g} ms" if isinstance(value, (int, float)) else show(value)
+
+
+def gates_of(name: str, gates: list[dict[str, Any]], timeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Gates under the name of their load, each with the curve of its figure where there is one."""
+    named = []
+    for gate in gates:
+        key = f"{gate['name']}_ms"
+        series = [[entry["second"], entry[key]] for entry in timeline if key in entry]
+        curve = {"timeline": series} if series else {}
+        named.append({**gate, "name": f"{name}: {gate['name']}", **curve})
+    return named
+
+
+def told(name: str, load: Mapping[str, Any], gates: list[dict[str, Any]]) -> str:
+    """A load in words: what was sent, which budgets did not hold and why, and the first failure."""
+    lines = [f"{name}: {load['requests']} requests, {load['failed']} failed, {load['rps']}/s"]
+    for gate in gates:
+        if gate["verdict"] != "pass":
+            why = f" ({gate['detail']})" if "detail" in gate else ""
+            lines.append(
+                f"- {gate['name']} {gate['verdict']}: saw {gate['value']}, expected {gate['limit']}{why}"
+            )
+    lines += [f"- {count} failed: {kind}" for kind, count in load["failures"].items()]
+    lines += [f"  first: {detail['route']}: {detail['detail']}" for detail in load["failure_details"][:1]]
+    return "\n".join(lines)

@@ -164,7 +164,7 @@ class Statistics:
             found["max"] = milliseconds(ordered[-1])
         return found
 
-    def time_line(self) -> list[dict[str, Any]]:
+    def timeline(self) -> list[dict[str, Any]]:
         """One entry for each second in which anything ended."""
         by_second: dict[int, list[float]] = {}
         for second, latency in zip(self._seconds, self.latencies):
@@ -182,8 +182,6 @@ class Statistics:
                 entry["p95_ms"] = milliseconds(percentile(values, 0.95))
                 entry["max_ms"] = milliseconds(values[-1])
                 entry["longest_gap_ms"] = milliseconds(self._gaps.get(second, 0.0))
-            if second in self._released_seconds:
-                entry["releases"] = dict(self._released_seconds[second])
             line.append(entry)
         return line
 
@@ -202,7 +200,7 @@ class Statistics:
             "longest_gap_ms": milliseconds(gap),
             "longest_gap_at_s": round(since, 3),
             "histogram": histogram(self.latencies),
-            "time_line": self.time_line(),
+            "timeline": self.timeline(),
         }
         if self._release_header:
             found["releases"] = {
@@ -213,4 +211,7 @@ class Statistics:
                 }
                 for name, sent in sorted(self.sent.items())
             }
+            found["release_timeline"] = [
+                {"second": second, **counts} for second, counts in sorted(self._released_seconds.items())
+            ]
         return found

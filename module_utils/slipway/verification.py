@@ -12,6 +12,17 @@ from .predicates import SpecError
 from .redact import Redactor, secret_values
 from .selectors import MissingJmespath
 
+# How replicas are named in arguments.
+TARGETS = {
+    "type": "list",
+    "elements": "dict",
+    "options": {
+        "name": {"type": "str"},
+        "address": {"type": "str", "required": True},
+        "port": {"type": "int", "required": True},
+    },
+}
+
 
 class SecretiveModule(AnsibleModule):  # type: ignore[misc]
     """An AnsibleModule that finds the secrets inside its arguments by itself.

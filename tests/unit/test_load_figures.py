@@ -70,8 +70,8 @@ def test_counts_gaps_releases_and_failures() -> None:
     }
     assert found["releases"]["v1"]["last_sent_s"] == 0.2
     assert "Traceback: boom" in found["failure_details"][0]["detail"]
-    assert [(e["second"], e["ok"], e["failed"]) for e in found["time_line"]] == [(0, 1, 1), (1, 2, 1)]
-    assert found["time_line"][0]["releases"] == {"v1": 2}
+    assert [(e["second"], e["ok"], e["failed"]) for e in found["timeline"]] == [(0, 1, 1), (1, 2, 1)]
+    assert found["release_timeline"] == [{"second": 0, "v1": 2}, {"second": 1, "v2": 1, "none named": 1}]
 
 
 def test_a_gap_that_never_ends_is_a_gap() -> None:

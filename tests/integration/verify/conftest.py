@@ -12,7 +12,7 @@ from ansible.module_utils.slipway.checks.engine import Outcome, parse_checks, ru
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from servers import Authority
+from verify_servers import Authority
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.slipway.checks.engine import parse_checks, run_checks, summary
 from ansible.module_utils.slipway.redact import Redactor
-from servers import Authority, Server, always, answer, read_request, serve
+from verify_servers import Authority, Server, always, answer, read_request, serve
 
 
 def url(server: Server, path: str = "/", host: str = "127.0.0.1") -> str:

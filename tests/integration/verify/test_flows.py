@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.flow import Done, parse_flow, run_flow
-from ansible.module_utils.slipway.flow_context import Context
+from ansible.module_utils.slipway.flow import Done, parse_flows, run_flow
+from ansible.module_utils.slipway.moments import Place
 from ansible.module_utils.slipway.predicates import SpecError
 from ansible.module_utils.slipway.redact import Redactor, secret_values
-from servers import serve
-from shop import HOOK_SECRET, PASSWORD, TOKEN, Shop
+from verify_servers import serve
+from verify_shop import HOOK_SECRET, PASSWORD, TOKEN, Shop
 
 
 class Journey:
@@ -30,10 +30,10 @@ class Journey:
         self, *steps: Any, always: Any = (), deadline: float = 10.0, check_mode: bool = False, **more: Any
     ) -> list[Done]:
         redactor = Redactor(secret_values([*steps, *always]))
-        context = Context(self.base, redactor, **more)
-        flow = parse_flow(context, copy.deepcopy(list(steps)), copy.deepcopy(list(always)))
+        declared = {"flow": "it", "steps": list(steps), "always": list(always), "deadline": deadline, **more}
+        (flow,) = parse_flows([copy.deepcopy(declared)], [Place(self.base)], redactor)
         started = time.monotonic()
-        done = asyncio.run(run_flow(context, flow, deadline, check_mode))
+        done = asyncio.run(run_flow(flow, check_mode))
         assert time.monotonic() - started < deadline + 2
         self.shown = json.dumps(done)
         return done

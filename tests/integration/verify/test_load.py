@@ -18,7 +18,7 @@ import pytest
 from ansible.module_utils.slipway.load import Shape, apply, null_server, overhead
 from ansible.module_utils.slipway.load_routes import parse_routes
 from ansible.module_utils.slipway.load_stats import Statistics
-from servers import Authority, always, answer, read_request, serve
+from verify_servers import Authority, always, answer, read_request, serve
 
 MODULE_UTILS = Path(__file__).resolve().parents[3] / "module_utils"
 
@@ -54,7 +54,7 @@ def test_duration_rate_and_weights() -> None:
         found = load(Shape(None, 1.0, rate=100.0), routes, server.port).summary()
     assert found["requests"] == 100 and 0.9 < found["seconds"] < 1.3
     assert found["routes"] == {"GET /a": {"ok": 75, "failed": 0}, "POST /b": {"ok": 25, "failed": 0}}
-    assert len(found["time_line"]) in (1, 2) and found["histogram"]
+    assert len(found["timeline"]) in (1, 2) and found["histogram"]
 
 
 def test_an_open_loop_does_not_hide_a_stall() -> None:

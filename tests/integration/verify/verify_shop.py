@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from servers import answer, read_request
+from verify_servers import answer, read_request
 
 HOOK_SECRET = "whsec_" + base64.b64encode(b"a-secret-of-the-webhook-sender").decode()
 PASSWORD = "correct-horse-battery"
@@ -118,7 +118,7 @@ class Shop:
             if identifier in self.seen_ids and "twice" not in self.faults:
                 return self.json({"seen": True}, "409 Conflict")
             self.seen_ids.add(identifier)
-            order = self.orders.get(json.loads(body)["order"])
+            order = self.orders.get(json.loads(body).get("order"))
             if order is None:
                 return self.json({"error": "no such order"}, "404 Not Found")
             order["payments"] += 1

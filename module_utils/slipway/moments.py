@@ -1,0 +1,131 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""One declaration, several moments of a release: which entries apply, and where their paths lead."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .http_client import Address, parse_address, parse_url
+from .predicates import SpecError, show, unknown_keys
+
+# dark: replica by replica before there is traffic. public: through the edge. demand: whenever somebody asks.
+MOMENTS = ("dark", "public", "demand")
+
+
+class Place(NamedTuple):
+    """Where requests go: a base URL, and the address behind it. `name` tells replicas apart, or is empty."""
+
+    base_url: str | None
+    connect_to: str | None = None
+    ca_file: str | None = None
+    name: str = ""
+
+    def label(self, name: str) -> str:
+        """A name that is unique among places."""
+        return f"{name} @ {self.name}" if self.name else name
+
+
+def parse_places(
+    base_url: str | None, connect_to: str | None, ca_file: str | None, targets: Any
+) -> list[Place]:
+    """The one place, or one for each target (`{name, address, port}`); raises SpecError."""
+    if base_url:
+        parse_url(base_url)
+    if connect_to:
+        parse_address(connect_to, parse_url(base_url).port if base_url else None)
+    if targets is None:
+        return [Place(base_url, connect_to, ca_file)]
+    if not targets:
+        raise SpecError("targets: an empty list would verify nothing")
+    problems: list[str] = []
+    places: list[Place] = []
+    for index, target in enumerate(targets):
+        where = f"targets[{index}]"
+        problems += unknown_keys(target, ("name", "address", "port"), where)
+        try:
+            address = Address(str(target["address"]), int(target["port"]))
+            parse_address(str(address))
+            places.append(Place(base_url, str(address), ca_file, str(target.get("name") or address)))
+        except (KeyError, ValueError, SpecError) as error:
+            problems.append(f"{where}: needs an address and a port ({error})")
+    names = [place.name for place in places]
+    problems += [f"targets: two are called {name!r}" for name in sorted(set(names)) if names.count(name) > 1]
+    if problems:
+        raise SpecError(*problems)
+    return places
+
+
+def at_moment(entries: Any, moment: str, where: str, default: tuple[str, ...] = MOMENTS) -> list[Any]:
+    """Entries that apply at a moment, without their `at`; raises SpecError for a moment nobody knows.
+
+    `default` is when entries without `at` apply.
+    """
+    if not isinstance(entries, list) or not entries:
+        raise SpecError(f"{where}: an empty list verifies nothing; declare at least one")
+    problems: list[str] = []
+    chosen = []
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict) or "at" not in entry:
+            chosen += [entry] if moment in default else []
+            continue
+        at = entry["at"] if isinstance(entry["at"], list) else [entry["at"]]
+        if not at:
+            problems.append(f"{where}[{index}].at: an empty list is never; known: {', '.join(MOMENTS)}")
+        for item in at:
+            problems += unknown_keys({str(item): 0}, MOMENTS, f"{where}[{index}].at")
+        if moment in at:
+            chosen.append({key: value for key, value in entry.items() if key != "at"})
+    if problems:
+        raise SpecError(*problems)
+    return chosen
+
+
+def spread_checks(entries: list[Any], places: list[Place]) -> list[Any]:
+    """Checks that name a path, once for each place; all others as they are."""
+    spread: list[Any] = []
+    for entry in entries:
+        relative = _relative(entry)
+        if relative is None:
+            spread.append(entry)
+            continue
+        kind, given = relative
+        for place in places:
+            if place.base_url is None:
+                raise SpecError(f"{entry.get('name')}: {show(given)} needs a base URL")
+            settled = _http(given, place) if kind == "http" else _tls(given, place)
+            spread.append({**entry, "name": place.label(str(entry.get("name") or "")), kind: settled})
+    return spread
+
+
+def _relative(entry: Any) -> tuple[str, dict[str, Any]] | None:
+    """Kind and parameters of a check that depends on the place."""
+    if not isinstance(entry, dict):
+        return None
+    http = entry.get("http")
+    if isinstance(http, str) and http.startswith("/"):
+        return "http", {"path": http}
+    if isinstance(http, dict) and "path" in http:
+        return "http", http
+    tls = entry.get("tls")
+    if isinstance(tls, dict) and "address" not in tls:
+        return "tls", tls
+    return None
+
+
+def _http(given: dict[str, Any], place: Place) -> dict[str, Any]:
+    rest = {key: value for key, value in given.items() if key != "path"}
+    defaults = {"connect_to": place.connect_to, "ca_file": place.ca_file}
+    url = str(place.base_url).rstrip("/") + str(given["path"])
+    return {**{key: value for key, value in defaults.items() if value}, **rest, "url": url}
+
+
+def _tls(given: dict[str, Any], place: Place) -> dict[str, Any]:
+    url = parse_url(str(place.base_url))
+    defaults: dict[str, Any] = {
+        "address": place.connect_to or str(Address(url.host, url.port)),
+        "server_name": url.host,
+    }
+    if place.ca_file:
+        defaults["ca_file"] = place.ca_file
+    return {**defaults, **given}
