@@ -546,7 +546,7 @@ def pooler(t: Any, tmp_path: Any) -> Any:
             f"pool_mode = {mode}\nlogfile = {tmp_path}/log\n"
         )
         (tmp_path).chmod(0o755)
-        for parent in list(tmp_path.parents)[:3]:
+        for parent in list(tmp_path.parents)[:2]:
             with contextlib.suppress(PermissionError):
                 parent.chmod(0o755)
         command = ["pgbouncer", "-q", str(tmp_path / "pgbouncer.ini")]
