@@ -93,7 +93,9 @@ class Session:
 
     def connect(self) -> None:
         """Open both connections."""
-        self.work, self.watch = self.target.connect("build"), self.target.connect("watch")
+        self.work = self.target.connect("build")
+        # A session belongs to the role that logged in: only that one is shown its progress.
+        self.watch = self.target.connect("watch", as_role=False)
         self.work.add_notice_handler(self._notice)
         query = "SELECT pg_backend_pid() AS pid"
         self.pid = self.work.execute(query).fetchone()["pid"]
@@ -224,7 +226,8 @@ class Session:
         pause, seen = _FIRST_LOOK, time.monotonic()
         thread.join(pause)
         while thread.is_alive():
-            with contextlib.suppress(psycopg.OperationalError):
+            # A watcher that fails (a restart, a missing privilege) must not leave the statement alone.
+            with contextlib.suppress(psycopg.Error):
                 waiting = self._look(label, tables, drop)
                 now = time.monotonic()
                 if waiting:
@@ -268,7 +271,7 @@ class Session:
 
     def _give_up(self, label: str, tables: list[int], budget: Budget, drop: bool) -> Stopped:
         found = blockers(self.watch, tables, self.ours, label, drop)
-        self.watch.execute("SELECT pg_cancel_backend(%s)", [self.pid])
+        self.work.cancel()
         named = "; ".join(blocker_text(item) for item in found) or "no longer visible"
         return Stopped(
             f"gave up after waiting {budget.total:.0f} s (max_wait) for: {named}. End it or raise "

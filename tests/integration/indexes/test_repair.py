@@ -178,6 +178,8 @@ def test_two_runs_at_one_table_take_turns(t: Any) -> None:
     actions = [[item["action"] for item in result["indexes"]] for result in results]
     assert [sorted(pair) for pair in zip(*actions)] == [["created", "none"]] * 5
     assert t.names() == ["t_a", "t_b", "t_c", "t_d", "t_pkey", "t_slow"]
+    time.sleep(0.5)
+    assert t.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
 
 
 def test_waiting_for_a_build_that_does_not_get_on_ends(t: Any) -> None:

@@ -508,8 +508,18 @@ def test_a_role_that_does_not_own_the_table_is_told_who_does(t: Any, role: str) 
     assert t.state("t_a") is None
 
 
-def test_session_role(t: Any, role: str) -> None:
-    assert t.one(INDEX, session_role=role)["state"] == "valid"
+def test_session_role(t: Any, role: str, tmp_path: Any) -> None:
+    t.sql(f"CREATE ROLE {role}_login LOGIN PASSWORD '{PASSWORD}' NOINHERIT IN ROLE {role}")
+    options = {"session_role": role, "login_user": f"{role}_login"}
+    blocker = t.other("BEGIN", "UPDATE t SET a = a WHERE id = 1")
+    progress = tmp_path / "progress"
+    done = t.one(INDEX, max_wait=2, progress_file=str(progress), **options)
+    assert "gave up" in done["reason"] and "waiting for writers" in progress.read_text()
+    blocker.close()
+    t.sql("INSERT INTO t (a) VALUES (1)")
+    assert "(1) in 2 rows" in t.one({**INDEX, "unique": True}, **options)["reason"]
+    assert t.one(INDEX, **options)["state"] == "valid"
+    t.sql(f"DROP ROLE {role}_login")
 
 
 def test_a_role_that_cannot_see_others_says_so(t: Any, role: str) -> None:
@@ -519,6 +529,16 @@ def test_a_role_that_cannot_see_others_says_so(t: Any, role: str) -> None:
     assert str(blocker.info.backend_pid) in done["reason"] and "age not visible" in done["reason"]
     blocker.close()
     assert t.one(INDEX, login_user=role)["state"] == "valid"
+
+
+def test_a_table_that_is_locked_is_not_waited_for_without_end(t: Any) -> None:
+    from ansible.module_utils.slipway.pg_sql import Refused
+
+    t.sql("CREATE INDEX t_a ON t (a)")
+    lock = t.other("BEGIN", "LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+    with pytest.raises(Refused, match="locked"):
+        t.one(INDEX)
+    lock.close()
 
 
 def test_wrong_password_is_a_clear_refusal(t: Any) -> None:
