@@ -225,8 +225,8 @@ class Run:
             )
         except psycopg.Error as error:
             raise Refused(
-                f"cannot read what there is: {describe(error)}. A table that somebody has locked (a migration, "
-                "VACUUM FULL) is waited for only briefly: run again when that has ended"
+                f"cannot read what there is: {describe(error)}. A table that somebody has locked (a "
+                "migration, VACUUM FULL) is waited for only briefly: run again when that has ended"
             ) from error
         finally:
             connection.close()

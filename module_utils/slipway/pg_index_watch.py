@@ -89,6 +89,7 @@ class Session:
         self.notices: list[str] = []
         self.work: Any = None
         self.watch: Any = None
+        self._mine: list[int] = []
         self.connect()
 
     def connect(self) -> None:
@@ -98,12 +99,17 @@ class Session:
         self.watch = self.target.connect("watch", as_role=False)
         self.work.add_notice_handler(self._notice)
         query = "SELECT pg_backend_pid() AS pid"
-        self.pid = self.work.execute(query).fetchone()["pid"]
-        self.ours += [self.pid, self.watch.execute(query).fetchone()["pid"]]
+        self.pid, watcher = (c.execute(query).fetchone()["pid"] for c in (self.work, self.watch))
+        self._mine = [self.pid, watcher]
+        self.ours += self._mine
 
     def reconnect(self, patience: float = 60) -> None:
         """Open both connections again after one was lost; a server that restarts gets `patience` seconds."""
         self.close()
+        # The lost session may go on building. It is somebody else's now: to be waited for.
+        for pid in self._mine:
+            self.ours.remove(pid)
+        self._mine = []
         deadline = time.monotonic() + patience
         while True:
             try:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import struct
 import subprocess
+import threading
 import time
 from typing import Any
 
@@ -618,6 +621,58 @@ def test_connection_lost_while_building(t: Any) -> None:
     done = run.result()
     assert done["result"]["failed_indexes"] and "terminated" in done["reason"]
     assert t.one(INDEX)["state"] == "valid"
+
+
+class Wire:
+    """Passes connections on to the server until it is cut."""
+
+    def __init__(self, port: int, target: int) -> None:
+        self._pairs: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self._target = target
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _address = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+                self._pairs += [client, server]
+                for one, other in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+
+    def cut(self) -> None:
+        """Lose what is connected now; new connections are passed on again."""
+        pairs, self._pairs = self._pairs, []
+        for end in pairs:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+
+def test_a_cut_connection_does_not_cost_the_build(t: Any) -> None:
+    wire = Wire(55460, t.server.port)
+    blocker = t.other("BEGIN", "UPDATE t SET a = a WHERE id = 1")
+    run = Background(t.one, INDEX, login_port=55460)
+    until(lambda: t.sql("SELECT pid FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"))
+    oid = t.state("t_a")["oid"]
+    wire.cut()
+    time.sleep(1)
+    blocker.close()
+    done = run.result()
+    wire.close()
+    assert (done["state"], done["action"]) == ("valid", "created"), done["reason"]
+    assert t.state("t_a")["oid"] == oid, "the build that was under way must not be thrown away"
 
 
 def test_somebody_cancels_the_build(t: Any) -> None:
