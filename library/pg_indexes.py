@@ -381,7 +381,8 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     options = Options(**{name: params[name] for name in Options.__dataclass_fields__})
     policy = Policy(params["on_drift"], params["on_invalid"], params["adopt"])
     record = Record(params["record"], params["release"])
-    record.read()
+    if not check_mode:
+        record.prepare()
 
     def done(entry: Entry) -> None:
         if entry.action not in ("none", "reported", "skipped"):

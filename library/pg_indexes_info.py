@@ -252,7 +252,13 @@ report:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.slipway.pg_connect import PSYCOPG_ERROR, Target, connection_arguments
+from ansible.module_utils.slipway.pg_connect import (
+    PSYCOPG_ERROR,
+    Target,
+    connection_arguments,
+    describe,
+    psycopg,
+)
 from ansible.module_utils.slipway.pg_index_audit import (
     describe_indexes,
     describe_tables,
@@ -326,6 +332,8 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
             scans.append(read_scans(other))
             other.close()
         queries = [check_budget(connection, budget) for budget in params["queries"]]
+    except psycopg.Error as error:
+        raise Refused(f"cannot read what there is: {describe(error)}") from error
     finally:
         connection.close()
     entries = describe_indexes(data, scans, params["low_scans"], params["min_stats_age"] * 3600.0)

@@ -100,10 +100,11 @@ class Target:
         self.keywords = {key: value for key, value in wanted.items() if value not in (None, "")}
         self.keywords["connect_timeout"] = params.get("connect_timeout") or 10
 
-    def connect(self, purpose: str = "") -> Any:
+    def connect(self, purpose: str = "", as_role: bool = True) -> Any:
         """Open a connection in autocommit mode whose session has no timeouts.
 
-        Raises Refused when it cannot.
+        With as_role=False it stays the role that logged in, whatever session_role says.
+        Raises Refused when it cannot connect.
         """
         name = f"{APPLICATION}:{purpose}" if purpose else APPLICATION
         try:
@@ -124,7 +125,7 @@ class Target:
         except psycopg.Error as error:
             raise Refused(f"cannot connect to PostgreSQL: {str(error).strip()}") from error
         try:
-            if self.role:
+            if self.role and as_role:
                 connection.execute(f"SET ROLE {ident(self.role)}", binary=True)
             names = list(_SESSION)
             known = connection.execute(

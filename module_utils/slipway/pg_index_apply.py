@@ -6,7 +6,8 @@ done."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+import queue
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -178,6 +179,16 @@ def _entry(now: Situation, chosen: Decision) -> Entry:
     return entry
 
 
+def _drain(waiting: queue.SimpleQueue[list[Entry]]) -> Iterator[Entry]:
+    """Yield the entries of the groups in `waiting`, which several workers empty together."""
+    while True:
+        try:
+            group = waiting.get_nowait()
+        except queue.Empty:
+            return
+        yield from group
+
+
 class Run:
     """One run over a list of declared indexes. `emit` receives progress records."""
 
@@ -212,6 +223,11 @@ class Run:
                 if specs
                 else []
             )
+        except psycopg.Error as error:
+            raise Refused(
+                f"cannot read what there is: {describe(error)}. A table that somebody has locked (a "
+                "migration, VACUUM FULL) is waited for only briefly: run again when that has ended"
+            ) from error
         finally:
             connection.close()
 
@@ -239,17 +255,16 @@ class Run:
         tables: dict[tuple[str, str], list[Entry]] = {}
         for entry in plain:
             tables.setdefault((entry.spec.schema, entry.spec.table or entry.spec.name), []).append(entry)
-        workers = max(1, min(self.options.parallel, len(tables)))
-        if workers == 1:
-            self._work([*plain, *special])
-            return
-        with ThreadPoolExecutor(workers) as pool:
-            queues: list[list[Entry]] = [[] for _ in range(workers)]
-            for number, group in enumerate(tables.values()):
-                queues[number % workers] += group
-            list(pool.map(self._work, queues))
-        if special:
-            self._work(special)
+        for groups in (list(tables.values()), [special] if special else []):
+            waiting: queue.SimpleQueue[list[Entry]] = queue.SimpleQueue()
+            for group in groups:
+                waiting.put(group)
+            workers = max(1, min(self.options.parallel, len(groups)))
+            with ThreadPoolExecutor(workers) as pool:
+                refusals = [error for error in pool.map(self._work, [waiting] * workers) if error]
+            # One worker that could connect does it all; what is left was left by everybody.
+            for entry in _drain(waiting):
+                entry.failed, entry.action, entry.reason, entry.cleaned = True, "none", refusals[0], []
 
     @staticmethod
     def _is_plain(entry: Entry) -> bool:
@@ -257,38 +272,33 @@ class Run:
         builds = entry.decision.action in ("created", "rebuilt", "replaced") or entry.decision.waits
         return not builds or probe is None or probe.plain
 
-    def _work(self, entries: list[Entry]) -> None:
-        """Work through entries one after the other, with connections of our own."""
+    def _work(self, waiting: queue.SimpleQueue[list[Entry]]) -> str | None:
+        """Work through groups of entries, with connections of our own; return why there are none."""
         try:
             session = Session(self.target, self.options, self.emit, self.ours)
         except Refused as error:
-            for entry in entries:
-                entry.failed, entry.action, entry.reason, entry.cleaned = True, "none", str(error), []
-            return
+            return str(error)
         builder = Builder(session, self.facts, self.path)
         try:
-            for entry in entries:
-                watch = Stopwatch()
-                try:
-                    self._settle(builder, entry)
-                except Stopped as stopped:
-                    self._fail(builder, entry, str(stopped), stopped.blockers)
-                except (Refused, psycopg.Error) as error:
-                    self._fail(builder, entry, describe(error), [])
-                entry.duration = watch.seconds
-                outcome = f"failed: {entry.reason}" if entry.failed else f"{entry.state}, {entry.action}"
-                self.emit(
-                    {
-                        "index": entry.spec.label,
-                        "phase": "done",
-                        "message": outcome,
-                        "seconds": entry.duration,
-                    }
-                )
-                self.done(entry)
+            for entry in _drain(waiting):
+                self._one(builder, entry)
         finally:
             self.warnings += builder.warnings
             session.close()
+        return None
+
+    def _one(self, builder: Builder, entry: Entry) -> None:
+        watch = Stopwatch()
+        try:
+            self._settle(builder, entry)
+        except Stopped as stopped:
+            self._fail(builder, entry, str(stopped), stopped.blockers)
+        except (Refused, psycopg.Error) as error:
+            self._fail(builder, entry, describe(error), [])
+        entry.duration = watch.seconds
+        outcome = f"failed: {entry.reason}" if entry.failed else f"{entry.state}, {entry.action}"
+        self.emit({"index": entry.spec.label, "phase": "done", "message": outcome, "seconds": entry.duration})
+        self.done(entry)
 
     def _again(self, builder: Builder, entry: Entry) -> None:
         """Look at one index again, now that nobody else works on its table."""

@@ -165,7 +165,7 @@ class Builder:
             f"count(*) AS rows FROM {qualified(table.schema, table.name)}{where} "
             f"GROUP BY {', '.join(keys)} HAVING count(*) > 1 ORDER BY count(*) DESC LIMIT {_SAMPLES}"
         )
-        connection = self.session.watch
+        connection = self.session.work
         try:
             with connection.transaction():
                 connection.execute("SET LOCAL statement_timeout = '60s'")

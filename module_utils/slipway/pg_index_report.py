@@ -70,7 +70,22 @@ class Record:
             return {"releases": dict(data["releases"]), "tiers": dict(data["tiers"])}
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(
-                f"{self.path} is not a record of indexes ({error}): restore it from a backup or move it away"
+                f"{self.path} is not a record of indexes ({error}): restore it or move it away"
+            ) from error
+
+    def prepare(self) -> None:
+        """See that the record can be read and written, before anything is done. Raises Refused otherwise."""
+        self.read()
+        if self.path is None:
+            return
+        try:
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.path.parent):
+                pass
+        except OSError as error:
+            raise Refused(
+                f"cannot keep the record {self.path}: {error.strerror}. Run as a user who may (become), "
+                "or name another file"
             ) from error
 
     def add(self, item: dict[str, Any]) -> None:

@@ -89,19 +89,27 @@ class Session:
         self.notices: list[str] = []
         self.work: Any = None
         self.watch: Any = None
+        self._mine: list[int] = []
         self.connect()
 
     def connect(self) -> None:
         """Open both connections."""
-        self.work, self.watch = self.target.connect("build"), self.target.connect("watch")
+        self.work = self.target.connect("build")
+        # A session belongs to the role that logged in: only that one is shown its progress.
+        self.watch = self.target.connect("watch", as_role=False)
         self.work.add_notice_handler(self._notice)
         query = "SELECT pg_backend_pid() AS pid"
-        self.pid = self.work.execute(query).fetchone()["pid"]
-        self.ours += [self.pid, self.watch.execute(query).fetchone()["pid"]]
+        self.pid, watcher = (c.execute(query).fetchone()["pid"] for c in (self.work, self.watch))
+        self._mine = [self.pid, watcher]
+        self.ours += self._mine
 
     def reconnect(self, patience: float = 60) -> None:
         """Open both connections again after one was lost; a server that restarts gets `patience` seconds."""
         self.close()
+        # The lost session may go on building. It is somebody else's now: to be waited for.
+        for pid in self._mine:
+            self.ours.remove(pid)
+        self._mine = []
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -224,7 +232,8 @@ class Session:
         pause, seen = _FIRST_LOOK, time.monotonic()
         thread.join(pause)
         while thread.is_alive():
-            with contextlib.suppress(psycopg.OperationalError):
+            # A watcher that fails (a restart, a missing privilege) must not leave the statement alone.
+            with contextlib.suppress(psycopg.Error):
                 waiting = self._look(label, tables, drop)
                 now = time.monotonic()
                 if waiting:
@@ -268,7 +277,7 @@ class Session:
 
     def _give_up(self, label: str, tables: list[int], budget: Budget, drop: bool) -> Stopped:
         found = blockers(self.watch, tables, self.ours, label, drop)
-        self.watch.execute("SELECT pg_cancel_backend(%s)", [self.pid])
+        self.work.cancel()
         named = "; ".join(blocker_text(item) for item in found) or "no longer visible"
         return Stopped(
             f"gave up after waiting {budget.total:.0f} s (max_wait) for: {named}. End it or raise "

@@ -83,6 +83,14 @@ def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
             Record(str(path), "r").read()
 
 
+def test_a_record_that_cannot_be_kept_is_refused_before(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refused, match="cannot keep the record"):
+        Record(str(tmp_path / "file" / "record.json"), "r").prepare()
+    Record(str(tmp_path / "new" / "record.json"), "r").prepare()
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 def test_no_record_without_a_path() -> None:
     record = Record(None, None)
     record.add(entry("a", "valid", action="created"))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import struct
 import subprocess
+import threading
 import time
 from typing import Any
 
@@ -508,8 +511,18 @@ def test_a_role_that_does_not_own_the_table_is_told_who_does(t: Any, role: str) 
     assert t.state("t_a") is None
 
 
-def test_session_role(t: Any, role: str) -> None:
-    assert t.one(INDEX, session_role=role)["state"] == "valid"
+def test_session_role(t: Any, role: str, tmp_path: Any) -> None:
+    t.sql(f"CREATE ROLE {role}_login LOGIN PASSWORD '{PASSWORD}' NOINHERIT IN ROLE {role}")
+    options = {"session_role": role, "login_user": f"{role}_login"}
+    blocker = t.other("BEGIN", "UPDATE t SET a = a WHERE id = 1")
+    progress = tmp_path / "progress"
+    done = t.one(INDEX, max_wait=2, progress_file=str(progress), **options)
+    assert "gave up" in done["reason"] and "waiting for writers" in progress.read_text()
+    blocker.close()
+    t.sql("INSERT INTO t (a) VALUES (1)")
+    assert "(1) in 2 rows" in t.one({**INDEX, "unique": True}, **options)["reason"]
+    assert t.one(INDEX, **options)["state"] == "valid"
+    t.sql(f"DROP ROLE {role}_login")
 
 
 def test_a_role_that_cannot_see_others_says_so(t: Any, role: str) -> None:
@@ -519,6 +532,16 @@ def test_a_role_that_cannot_see_others_says_so(t: Any, role: str) -> None:
     assert str(blocker.info.backend_pid) in done["reason"] and "age not visible" in done["reason"]
     blocker.close()
     assert t.one(INDEX, login_user=role)["state"] == "valid"
+
+
+def test_a_table_that_is_locked_is_not_waited_for_without_end(t: Any) -> None:
+    from ansible.module_utils.slipway.pg_sql import Refused
+
+    t.sql("CREATE INDEX t_a ON t (a)")
+    lock = t.other("BEGIN", "LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+    with pytest.raises(Refused, match="locked"):
+        t.one(INDEX)
+    lock.close()
 
 
 def test_wrong_password_is_a_clear_refusal(t: Any) -> None:
@@ -546,7 +569,7 @@ def pooler(t: Any, tmp_path: Any) -> Any:
             f"pool_mode = {mode}\nlogfile = {tmp_path}/log\n"
         )
         (tmp_path).chmod(0o755)
-        for parent in list(tmp_path.parents)[:3]:
+        for parent in list(tmp_path.parents)[:2]:
             with contextlib.suppress(PermissionError):
                 parent.chmod(0o755)
         command = ["pgbouncer", "-q", str(tmp_path / "pgbouncer.ini")]
@@ -598,6 +621,58 @@ def test_connection_lost_while_building(t: Any) -> None:
     done = run.result()
     assert done["result"]["failed_indexes"] and "terminated" in done["reason"]
     assert t.one(INDEX)["state"] == "valid"
+
+
+class Wire:
+    """Passes connections on to the server until it is cut."""
+
+    def __init__(self, port: int, target: int) -> None:
+        self._pairs: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self._target = target
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _address = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+                self._pairs += [client, server]
+                for one, other in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+
+    def cut(self) -> None:
+        """Lose what is connected now; new connections are passed on again."""
+        pairs, self._pairs = self._pairs, []
+        for end in pairs:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+
+def test_a_cut_connection_does_not_cost_the_build(t: Any) -> None:
+    wire = Wire(55460, t.server.port)
+    blocker = t.other("BEGIN", "UPDATE t SET a = a WHERE id = 1")
+    run = Background(t.one, INDEX, login_port=55460)
+    until(lambda: t.sql("SELECT pid FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"))
+    oid = t.state("t_a")["oid"]
+    wire.cut()
+    time.sleep(1)
+    blocker.close()
+    done = run.result()
+    wire.close()
+    assert (done["state"], done["action"]) == ("valid", "created"), done["reason"]
+    assert t.state("t_a")["oid"] == oid, "the build that was under way must not be thrown away"
 
 
 def test_somebody_cancels_the_build(t: Any) -> None:
