@@ -24,6 +24,12 @@ options:
         description: What is in it.
         type: str
         required: true
+  worker_connections:
+    description:
+      - Connections one worker of nginx may have open, in C(/etc/nginx/nginx.conf). Debian's 768 are used up by 400 clients,
+        since each needs a second one to the application.
+    type: int
+    default: 8192
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -44,11 +50,22 @@ written:
   type: list
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway.release import write_atomically
+
+
+def with_connections(path: Path, connections: int) -> dict[Path, str]:
+    """Return nginx's own configuration with room for more connections, and the file descriptors they take."""
+    if not path.exists():
+        return {}
+    text = re.sub(r"worker_connections\s+\d+;", f"worker_connections {connections};", path.read_text())
+    if "worker_rlimit_nofile" not in text:
+        text = re.sub(r"^events\b", f"worker_rlimit_nofile {4 * connections};\nevents", text, count=1, flags=re.MULTILINE)
+    return {path: text}
 
 
 def ensure_running(module: AnsibleModule) -> bool:
@@ -65,10 +82,14 @@ def ensure_running(module: AnsibleModule) -> bool:
 def main() -> None:
     one = {"path": {"type": "path", "required": True}, "content": {"type": "str", "required": True}}
     module = AnsibleModule(
-        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": one}},
+        argument_spec={
+            "files": {"type": "list", "elements": "dict", "required": True, "options": one},
+            "worker_connections": {"type": "int", "default": 8192},
+        },
         supports_check_mode=True,
     )
     wanted: dict[Path, str] = {Path(file["path"]): file["content"] for file in module.params["files"]}
+    wanted.update(with_connections(Path("/etc/nginx/nginx.conf"), module.params["worker_connections"]))
     before = {path: path.read_text() if path.exists() else None for path in wanted}
     written = [path for path in wanted if before[path] != wanted[path]]
     result: dict[str, Any] = {

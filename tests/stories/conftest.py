@@ -175,7 +175,7 @@ ROUTES = [
     {"name": "analytics", "path": "/api/qr/analytics/BC001", "weight": 20},
     {"name": "scan", "path": "/api/qr/scan/BC001", "weight": 10, "status": 307},
     {"name": "contact", "path": "/api/contact", "method": "POST", "weight": 10, "status": 201,
-     "json": {"name": "Ada", "email": "ada@example.test", "message": "a table for two"}},
+     "json": {"name": "Ada", "phone": "+15550100", "message": "a table for two"}},
     {"name": "slow", "path": "/api/slow?seconds=1", "weight": 5},
 ]  # fmt: skip
 
