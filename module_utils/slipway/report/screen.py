@@ -11,6 +11,7 @@ STATUS_WIDTH = 12
 TAIL_LINES = 15
 _INDENT = " " * (STATUS_WIDTH + 1)
 _MOST_FAILURES = 5
+_LONGEST = 48
 
 
 def duration(seconds: float) -> str:
@@ -44,17 +45,24 @@ def gate_lines(gates: list[dict[str, Any]], host_width: int, details: bool = Fal
 
     `detail` follows in lines of its own unless the gate passed (with `details`, always).
     """
+    # What is good need not be read in full here: the report has it.
+    texts = [tuple(_shown(gate, key) for key in ("value", "limit")) for gate in gates]
     names = max([24, *(len(gate["name"]) for gate in gates)])
-    values = max([10, *(len(_flat(gate["value"])) for gate in gates)])
+    values = max([10, *(len(value) for value, _limit in texts)])
     lines = []
-    for gate in gates:
+    for gate, (value, wanted) in zip(gates, texts):
         verdict = gate["verdict"]
-        row = f"{gate['host']:<{host_width}}  {gate['name']:<{names}}  {_flat(gate['value']):<{values}}"
-        limit = f"  limit {_flat(gate['limit'])}" if gate["limit"] != "" else ""
+        row = f"{gate['host']:<{host_width}}  {gate['name']:<{names}}  {value:<{values}}"
+        limit = f"  limit {wanted}" if wanted else ""
         lines.append((verdict, line(verdict, row + limit)))
         if gate.get("detail") and (details or verdict != "pass"):
             lines += [(verdict, _INDENT + text) for text in str(gate["detail"]).split("\n")]
     return lines
+
+
+def _shown(gate: dict[str, Any], key: str) -> str:
+    text = _flat(gate[key])
+    return text if len(text) <= _LONGEST or gate["verdict"] != "pass" else text[: _LONGEST - 3] + "..."
 
 
 def _flat(value: Any) -> str:
