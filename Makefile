@@ -1,0 +1,51 @@
+# slipway: `make help` lists what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+PLAY := $(BIN)/ansible-playbook
+
+.PHONY: help setup demo test test-quick test-all lint unit integration molecule stories bench fleet-down stop clean
+
+help: ## what can be made
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## packages, Docker engine, .venv, base images (done by demo and test)
+	@scripts/setup
+
+demo: setup ## ship the reference system to an embedded fleet on this machine
+	@scripts/demo
+
+test: setup lint unit integration molecule stories ## everything CI runs: lint, unit, integration, molecule, each story once
+	@echo "all tests passed"
+
+test-quick: lint unit ## lint and unit tests, under two minutes
+
+test-all: setup lint unit ## as test, with every variant of every story
+	@SLIPWAY_ALL=1 $(MAKE) --no-print-directory integration molecule stories
+
+lint: ## ansible-lint, yamllint, ruff, mypy, syntax of every playbook
+	@scripts/lint
+
+unit: ## pure cores, no host
+	@$(BIN)/pytest tests/unit
+
+integration: ## modules against real servers
+	@scripts/integration
+
+molecule: ## the roles, each on hosts of its own
+	@scripts/molecule
+
+stories: ## releases end to end on the embedded fleet, under load
+	@$(BIN)/pytest tests/stories -x
+
+bench: setup ## figures beside those of plain commands and of other tools
+	@scripts/bench
+
+fleet-down: ## remove the embedded fleet of the demo
+	@$(PLAY) playbooks/fleet.yml -i prod -e fleet_state=absent
+
+stop: ## stop the Docker engine that setup has started
+	@scripts/stop
+
+clean: ## remove what the tools leave behind (.venv, caches), not the fleet and its secrets
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis var/cache var/test

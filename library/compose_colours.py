@@ -1,0 +1,224 @@
+#!/usr/bin/python
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_colours
+short_description: Which colours of a system run on this host, and which of them works
+description:
+  - A system has two sets of stateless containers, blue and green, each a Compose project of its own. This module brings a
+    host to the state that is asked for, in an order that is safe to interrupt.
+  - Workers of a colour that is not O(workers) are brought to an end before those of O(workers) start, so that two
+    generations never work at once.
+  - Colours that are not mentioned are left alone.
+options:
+  name:
+    description: Name of the system; the projects are C(<name>-blue) and C(<name>-green).
+    type: str
+    required: true
+  running:
+    description: Colours whose web services must run and be ready.
+    type: list
+    elements: str
+    default: []
+  stopped:
+    description: Colours whose containers must be stopped, and are kept.
+    type: list
+    elements: str
+    default: []
+  absent:
+    description: Colours whose containers must not exist.
+    type: list
+    elements: str
+    default: []
+  workers:
+    description: The colour whose workers run. V(none) stops all; not given leaves them alone.
+    choices: [blue, green, none]
+    type: str
+  colours:
+    description:
+      - Directory of the files a colour runs from, by colour, as M(release_bundle) writes them. Needed for each colour in
+        O(running) or O(workers).
+    type: dict
+    default: {}
+  timeout:
+    description: Seconds until every container must be ready.
+    type: int
+    default: 120
+  settled:
+    description: Seconds a container without a health check must have been up.
+    type: float
+    default: 2
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
+"""
+
+EXAMPLES = r"""
+- name: Start green beside blue, which goes on working
+  compose_colours:
+    name: reviews
+    running: [green]
+    colours:
+      green: /var/lib/slipway/reviews/releases/20261121T210000Z-1a2b3c4
+
+- name: Green works, blue is kept for a rollback
+  compose_colours:
+    name: reviews
+    stopped: [blue]
+    workers: green
+    colours:
+      green: /var/lib/slipway/reviews/releases/20261121T210000Z-1a2b3c4
+"""
+
+RETURN = r"""
+containers:
+  description: The containers by colour.
+  returned: always
+  type: dict
+logs:
+  description: Last lines of each container that did not become ready, by name.
+  returned: on failure
+  type: dict
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway.edge import COLOURS
+from ansible.module_utils.slipway.project import Project, ProjectError, changed, public
+
+
+class Colours:
+    """The colours of a system on this host."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.arguments = module.params
+        self.projects = {}
+        for colour in COLOURS:
+            name, root = f"{self.arguments['name']}-{colour}", self.arguments["colours"].get(colour)
+            described = (root, "colour.json", f"slipway-{colour}.yaml")
+            # A colour that is only stopped or removed needs no files.
+            needed = colour in self.arguments["running"] or colour == self.arguments["workers"]
+            known = root and (needed or Path(root, "colour.json").exists())
+            self.projects[colour] = (
+                Project.of(module.run_command, name, *described)
+                if known
+                else Project(module.run_command, name)
+            )
+
+    def containers(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the containers by colour."""
+        return {colour: project.containers() for colour, project in self.projects.items()}
+
+    def services(self, colour: str, kind: str) -> list[str]:
+        """Return the services of a colour on this host that are of a kind (web or worker)."""
+        return list(self.projects[colour].spec.get(kind, []))
+
+    def wanted(self, colour: str) -> list[str]:
+        """Return the services of a colour that are to run."""
+        services: list[str] = []
+        if colour in self.arguments["running"]:
+            services += self.services(colour, "web")
+        if colour == self.arguments["workers"]:
+            services += self.services(colour, "worker")
+        return services
+
+    def apply(self) -> None:
+        """Bring the host to the wanted state; ProjectError where a container can't."""
+        workers = self.arguments["workers"]
+        for colour in self.arguments["running"]:
+            self.up(colour, self.services(colour, "web"))
+        if workers is not None:
+            for colour in COLOURS:
+                # What is not a web service of either release is a worker.
+                web = {name for one in COLOURS for name in self.services(one, "web")}
+                idle = {found["service"] for found in self.projects[colour].containers()} - web
+                if colour != workers and idle:
+                    self.projects[colour].stop(idle)
+            if workers != "none":
+                self.up(workers, self.services(workers, "worker"))
+        for colour in self.arguments["stopped"]:
+            self.projects[colour].stop()
+        for colour in self.arguments["absent"]:
+            self.projects[colour].remove()
+
+    def up(self, colour: str, services: list[str]) -> None:
+        """Run services of a colour."""
+        if not services:
+            return
+        timeout, settled = self.arguments["timeout"], self.arguments["settled"]
+        self.projects[colour].up(services, recreate=True, timeout=timeout, settled=settled)
+
+    def pending(self, before: dict[str, list[dict[str, Any]]]) -> list[str]:
+        """Say what `apply` would change."""
+        words = []
+        for colour in COLOURS:
+            running = {found["service"] for found in before[colour] if found["status"] == "running"}
+            words += [f"{colour}: start {name}" for name in self.wanted(colour) if name not in running]
+            if colour in self.arguments["stopped"] and running:
+                words.append(f"{colour}: stop {', '.join(sorted(running))}")
+            if colour in self.arguments["absent"] and before[colour]:
+                words.append(f"{colour}: remove {len(before[colour])} containers")
+        return words
+
+
+def state(containers: dict[str, list[dict[str, Any]]]) -> str:
+    """Return the containers as text for a diff."""
+    return "".join(
+        f"{found['name']}: {found['status']} {found['release']}\n"
+        for all_ in containers.values()
+        for found in all_
+    )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "running": {"type": "list", "elements": "str", "default": []},
+            "stopped": {"type": "list", "elements": "str", "default": []},
+            "absent": {"type": "list", "elements": "str", "default": []},
+            "workers": {"type": "str", "choices": [*COLOURS, "none"]},
+            "colours": {"type": "dict", "default": {}},
+            "timeout": {"type": "int", "default": 120},
+            "settled": {"type": "float", "default": 2},
+        },
+        supports_check_mode=True,
+    )
+    named = [
+        *module.params["running"],
+        *([module.params["workers"]] if module.params["workers"] in COLOURS else []),
+    ]
+    unknown = [colour for colour in named if colour not in module.params["colours"]]
+    if unknown:
+        module.fail_json(msg=f"`colours` does not say which files {', '.join(unknown)} runs from.")
+    try:
+        colours = Colours(module)
+        before = colours.containers()
+        if module.check_mode:
+            todo = colours.pending(before)
+            module.exit_json(
+                changed=bool(todo),
+                diff={
+                    "before": state(before),
+                    "after": state(before) + "".join(f"{line}\n" for line in todo),
+                },
+                containers={colour: public(found) for colour, found in before.items()},
+            )
+        colours.apply()
+        after = colours.containers()
+    except ProjectError as error:
+        module.fail_json(msg=str(error), logs=error.logs)
+    module.exit_json(
+        changed=any(changed(before[colour], after[colour]) for colour in COLOURS)
+        or any(before[colour] and not after[colour] for colour in COLOURS),
+        diff={"before": state(before), "after": state(after)},
+        containers={colour: public(found) for colour, found in after.items()},
+    )
+
+
+if __name__ == "__main__":
+    main()

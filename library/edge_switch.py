@@ -1,0 +1,148 @@
+#!/usr/bin/python
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: edge_switch
+short_description: Turn the edge to a colour, and see through the edge that it has turned
+description:
+  - Turns the edge of a system to O(colour) with one atomic file operation, then asks the edge until O(requests) answers
+    in a row came from that colour. Where that is not seen within O(timeout) it is turned back, and the module fails.
+  - Without O(colour) it only says where the edge points.
+options:
+  directory:
+    description: Where the flags of the system are, such as C(/var/lib/slipway/reviews/edge).
+    type: path
+    required: true
+  colour:
+    description: The colour that new requests must reach.
+    choices: [blue, green, none]
+    type: str
+  domain:
+    description: Public name of the system.
+    type: str
+  port:
+    description: Port on which the edge is asked.
+    type: int
+    default: 443
+  tls:
+    description: Whether the edge speaks TLS there.
+    type: bool
+    default: true
+  path:
+    description: What is asked for; a health path, since an answer of 500 or above does not count.
+    type: str
+    default: /
+  requests:
+    description: Answers in a row that must come from the colour. Two for each worker of nginx and replica are plenty.
+    type: int
+    default: 8
+  timeout:
+    description: Seconds until the new colour must answer.
+    type: float
+    default: 10
+  back_on_failure:
+    description: Turn back where the new colour does not answer.
+    type: bool
+    default: true
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
+"""
+
+EXAMPLES = r"""
+- name: Turn to green
+  edge_switch:
+    directory: /var/lib/slipway/reviews/edge
+    colour: green
+    domain: reviews.example.test
+    path: /health
+"""
+
+RETURN = r"""
+colour:
+  description: The colour the edge points at now.
+  returned: always
+  type: str
+before:
+  description: The colour it pointed at before.
+  returned: always
+  type: str
+flip_ms:
+  description: Milliseconds from the call until the flag was turned.
+  returned: when it was turned
+  type: float
+confirmed_ms:
+  description: Milliseconds from the call until all answers came from the colour.
+  returned: when it was asked
+  type: float
+requests:
+  description: How many requests that took.
+  returned: when it was asked
+  type: int
+"""
+
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway import edge
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "colour": {"type": "str", "choices": [*edge.COLOURS, "none"]},
+            "domain": {"type": "str"},
+            "port": {"type": "int", "default": 443},
+            "tls": {"type": "bool", "default": True},
+            "path": {"type": "str", "default": "/"},
+            "requests": {"type": "int", "default": 8},
+            "timeout": {"type": "float", "default": 10},
+            "back_on_failure": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    arguments = module.params
+    directory, colour = arguments["directory"], arguments["colour"]
+    before = edge.pointed_at(directory)
+    result: dict[str, Any] = {"changed": False, "colour": before, "before": before}
+    if not colour:
+        module.exit_json(**result)
+    result["changed"] = before != colour
+    result["diff"] = {"before": f"live: {before}\n", "after": f"live: {colour}\n"}
+    if module.check_mode:
+        module.exit_json(**result)
+    start = time.monotonic()
+    edge.point(directory, colour)
+    result.update(colour=colour, flip_ms=round((time.monotonic() - start) * 1000, 1))
+    if colour != "none" and arguments["domain"]:
+        address = edge.Address(
+            arguments["domain"], port=arguments["port"], tls=arguments["tls"], path=arguments["path"]
+        )
+        try:
+            result["requests"] = edge.confirm(
+                address, colour, arguments["requests"], start + arguments["timeout"]
+            )
+        except edge.EdgeError as error:
+            if arguments["back_on_failure"]:
+                edge.point(directory, before)
+                result["colour"] = before
+            back = f" The edge points at {result['colour']} again." if arguments["back_on_failure"] else ""
+            module.fail_json(msg=f"{error}{back}", **result)
+        result["confirmed_ms"] = round((time.monotonic() - start) * 1000, 1)
+        result["gates"] = [
+            {
+                "name": f"new requests reach {colour}",
+                "value": f"{arguments['requests']} of {arguments['requests']} in {result['confirmed_ms']:.0f} ms",
+                "limit": "all",
+                "verdict": "pass",
+            }
+        ]
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

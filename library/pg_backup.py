@@ -1,0 +1,214 @@
+#!/usr/bin/python
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Make a backup of a PostgreSQL database that is known to restore."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_backup
+short_description: Back up a PostgreSQL database, restore it on trial and compare
+description:
+  - Dumps one database in the snapshot of a manifest (rows and an order-independent checksum of each table,
+    sequences,
+    objects, extensions), checksums every file, restores the dump into a database of its own, compares that
+    table by table with the manifest and drops it. Only a backup that passed all of it is called verified.
+  - A backup is a directory C(<dir>/<id>) with C(dump/) (pg_dump's directory format), C(globals.sql) (roles
+    without
+    passwords), C(manifest.json), C(files/), C(SHA256SUMS) and C(status.json). Unfinished ones have other
+    names.
+  - Safe to interrupt; the next run removes what a dead one left, its trial database included. A verified
+    backup of the same id is not made again. Nothing is pruned unless the new backup is verified.
+  - Run it on the host that is to hold the backup, as root.
+options:
+  id:
+    description: Names the backup; a release's id.
+    type: str
+    required: true
+  dir:
+    description: The directory of this system's backups. Only root may read it.
+    type: path
+    required: true
+  login_host:
+    description: Address of the server.
+    type: str
+    default: 127.0.0.1
+  login_port:
+    description: Port of the server.
+    type: int
+    default: 5432
+  login_user:
+    description: A role that may read everything and create databases; owners and grants are only restored
+      on trial when it is a superuser.
+    type: str
+    default: postgres
+  login_password:
+    description: Its password. Reaches the client programs in a file only root can read.
+    type: str
+  login_db:
+    description: The database.
+    type: str
+    required: true
+  client_image:
+    description:
+      - Image whose pg_dump, pg_dumpall and pg_restore are used, in one-shot containers on the host's network.
+      - V(auto) is the image of the container that publishes O(login_port) on this host, so that versions
+        always match; the host's own programs where there is no such container.
+      - Empty for the host's own programs.
+    type: str
+    default: auto
+  keep:
+    description: How many verified backups stay, the new one included. The newest is never removed.
+    type: int
+    default: 7
+  files:
+    description: Files and directories to keep beside the dump (environment, Compose file, edge
+      configuration).
+    type: list
+    elements: path
+    default: []
+requirements:
+  - psycopg >= 3.1 (C(python3-psycopg))
+  - PostgreSQL 13 or later
+attributes:
+  check_mode:
+    support: full
+    description: Looks at server, programs and room, and says whether a backup would be made.
+  diff_mode:
+    support: none
+author: slipway contributors
+"""
+
+EXAMPLES = r"""
+- name: Back up the database before the release
+  pg_backup:
+    id: 20261121T210000Z-1a2b3c4
+    dir: /var/lib/slipway/shop/backups
+    login_host: 10.0.0.4
+    login_user: shop
+    login_password: "{{ vault_shop_db_password }}"
+    login_db: shop
+    keep: 5
+    files: [/etc/slipway/shop/environment]
+"""
+
+RETURN = r"""
+path:
+  description: Where the backup is.
+  type: str
+  returned: always
+verified:
+  description: Whether the backup was restored and found equal.
+  type: bool
+  returned: always
+size_bytes:
+  description: Size of the backup in bytes.
+  type: int
+  returned: when there is a backup
+duration_s:
+  description: Seconds the backup and its trial restore took when they were made.
+  type: float
+  returned: when there is a backup
+tables:
+  description: Number of tables compared.
+  type: int
+  returned: when there is a backup
+rows:
+  description: Number of rows compared.
+  type: int
+  returned: when there is a backup
+gates:
+  description: What was checked, each with value, limit and verdict.
+  type: list
+  elements: dict
+  returned: always
+report:
+  description: The section C(backup) of the release's report.
+  type: dict
+  returned: when there is a backup
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.slipway.backup_store import IDENTIFIER, StoreError
+from ansible.module_utils.slipway.pg_backup import Backup, BackupError, Options
+from ansible.module_utils.slipway.pg_login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR, Login
+from ansible.module_utils.slipway.pg_programs import ProgramError
+
+
+def result(backup: Backup) -> dict[str, Any]:
+    """What is known of the backup, for the play and the report."""
+    status, path = backup.status, str(backup.store.path(backup.ident))
+    known = {k: status[k] for k in ("size_bytes", "duration_s", "tables", "rows") if k in status}
+    found = {"path": path, "verified": status["verified"], **known}
+    return {**found, "report": {"backup": {**status, "path": path}}} if known else found
+
+
+def plan(backup: Backup) -> list[dict[str, Any]]:
+    """The gates of a backup that could start now; a server or library that is still to come is no error."""
+    reason = "python3-psycopg is not installed yet"
+    if not PSYCOPG_IMPORT_ERROR:
+        try:
+            gates: list[dict[str, Any]] = backup.plan()
+            return gates
+        except BackupError as error:
+            if error.gates:
+                raise
+            reason = str(error)
+    gate = {
+        "name": "backup possible",
+        "value": "unknown",
+        "limit": "server answers",
+        "verdict": "inconclusive",
+    }
+    return [{**gate, "detail": reason}]
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **LOGIN_SPEC,
+            "login_db": {"type": "str", "required": True},
+            "id": {"type": "str", "required": True},
+            "dir": {"type": "path", "required": True},
+            "client_image": {"type": "str", "default": "auto"},
+            "keep": {"type": "int", "default": 7},
+            "files": {"type": "list", "elements": "path", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    if PSYCOPG_IMPORT_ERROR and not module.check_mode:
+        module.fail_json(msg=missing_required_lib("psycopg >= 3.1"), exception=PSYCOPG_IMPORT_ERROR)
+    params = module.params
+    if not IDENTIFIER.match(params["id"]):
+        module.fail_json(
+            msg=f"id is {params['id']!r}; letters, digits, '.', '_' and '-' are allowed, 63 at most"
+        )
+    if params["keep"] < 1:
+        module.fail_json(msg=f"keep is {params['keep']}; at least 1 backup stays")
+    try:
+        backup = Backup(
+            Options(
+                Login.from_params(params),
+                params["id"],
+                Path(params["dir"]),
+                params["client_image"],
+                params["keep"],
+                tuple(params["files"]),
+            )
+        )
+        if module.check_mode:
+            done = backup.done()
+            gates = [] if done else plan(backup)
+            module.exit_json(changed=not done, gates=gates, **result(backup))
+        gates = backup.full()
+    except (BackupError, StoreError, ProgramError) as error:
+        module.fail_json(msg=str(error), gates=getattr(error, "gates", []))
+    module.exit_json(changed=backup.made, gates=gates, **result(backup))
+
+
+if __name__ == "__main__":
+    main()

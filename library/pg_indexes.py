@@ -1,0 +1,456 @@
+#!/usr/bin/python
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Ansible module pg_indexes: the indexes of a PostgreSQL database as declared state."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_indexes
+short_description: Declare the indexes of a PostgreSQL database, and have them built without locks
+description:
+  - Takes the whole list of indexes in one call and brings the database to it.
+  - What exists is compared with what is declared by PostgreSQL itself, on an empty temporary clone of the
+    table, so that neither the wording of a predicate nor the order of parameters makes a difference where
+    there is none.
+  - Missing indexes are built with C(CREATE INDEX CONCURRENTLY), INVALID ones are repaired, different ones are
+    replaced by building the new one first. A build that is under way, whoever started it, is waited for.
+  - Long transactions that would hold up a build are named before it starts.
+  - With the action plugin of the same name, progress is shown while a build runs, and a build survives the
+    controller; a later run waits for it and reports its result.
+options:
+  login_host:
+    description: Host of the database server.
+    type: str
+    default: ''
+    aliases: [host]
+  login_port:
+    description: Port of the database server.
+    type: int
+    default: 5432
+    aliases: [port]
+  login_user:
+    description: Role to connect as. It must own the tables, or be a member of the role that does.
+    type: str
+    default: postgres
+    aliases: [login]
+  login_password:
+    description: Password of O(login_user).
+    type: str
+    default: ''
+  login_db:
+    description: Database to connect to.
+    type: str
+    default: ''
+    aliases: [db, database]
+  login_unix_socket:
+    description: Directory of the server's Unix domain socket, instead of O(login_host).
+    type: str
+    default: ''
+    aliases: [unix_socket]
+  ssl_mode:
+    description: How TLS is negotiated; meanings are libpq's.
+    type: str
+    default: prefer
+    choices: [allow, disable, prefer, require, verify-ca, verify-full]
+  ca_cert:
+    description: File with the certificates of the authorities to trust.
+    type: str
+    aliases: [ssl_rootcert]
+  ssl_cert:
+    description: File with the client's certificate.
+    type: path
+  ssl_key:
+    description: File with the client's key.
+    type: path
+  connect_timeout:
+    description: Seconds to wait for a connection.
+    type: int
+    default: 10
+  dsn:
+    description: A libpq connection string or URI, used instead of the O(login_host) family (O(login_password)
+      still applies).
+    type: str
+  session_role:
+    description: Role to change to after connecting, for example the owner of the tables.
+    type: str
+  indexes:
+    description:
+      - The declared indexes. The whole list is checked before anything is done.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the index, unquoted, at most 63 bytes.
+        type: str
+        required: true
+      schema:
+        description: Schema of the table (an index lives in its table's schema).
+        type: str
+        default: public
+      table:
+        description: Table, partitioned table or materialised view, unquoted. Needed unless
+          O(indexes[].state=absent).
+        type: str
+      columns:
+        description:
+          - SQL index elements, such as V(status DESC NULLS LAST), V(lower(email)) or V(embedding
+            vector_cosine_ops).
+          - Names that need double quotes are written with them. Expressions other than a function call need
+            brackets.
+        type: list
+        elements: str
+      unique:
+        description: Whether the index is unique.
+        type: bool
+        default: false
+      method:
+        description: Access method, for example V(btree), V(gin) or V(hnsw).
+        type: str
+        default: btree
+      include:
+        description: Columns that the index carries beside its key.
+        type: list
+        elements: str
+      where:
+        description: Predicate of a partial index.
+        type: str
+      with:
+        description: "Storage parameters, for example V({m: 16, ef_construction: 64})."
+        type: dict
+      tablespace:
+        description: Tablespace. It is compared only when it is given.
+        type: str
+      nulls_distinct:
+        description: False makes a unique index treat NULLs as equal (PostgreSQL 15 and later).
+        type: bool
+        default: true
+      tier:
+        description: Group of the index; see O(tiers).
+        type: int
+        default: 1
+      state:
+        description: Whether the index should be there.
+        type: str
+        choices: [present, absent]
+        default: present
+  tiers:
+    description: Act on indexes of these tiers only. All of them when it is left out.
+    type: list
+    elements: int
+  on_drift:
+    description: What to do with an index whose definition differs.
+    type: str
+    choices: [replace, report, fail]
+    default: replace
+  on_invalid:
+    description: What to do with an INVALID index that nobody is building.
+    type: str
+    choices: [rebuild, fail]
+    default: rebuild
+  adopt:
+    description: Rename an index of the same definition under another name instead of building a twin.
+    type: bool
+    default: true
+  long_transaction_after:
+    description: Seconds after which a transaction in the way of a build counts as long.
+    type: int
+    default: 300
+  on_long_transaction:
+    description: >-
+      With a long transaction in the way, fail before building, wait for it up to O(max_wait), or cancel it
+      (disconnect it when it is idle).
+    type: str
+    choices: [fail, wait, cancel]
+    default: fail
+  max_wait:
+    description:
+      - Total seconds one index may wait for locks, older snapshots and other builds. Building itself is not
+        limited.
+      - Waiting for somebody else's build does not count while that build gets on.
+    type: int
+    default: 600
+  concurrently:
+    description: Build and drop without locking out writers. False is for databases nobody uses yet.
+    type: bool
+    default: true
+  retries:
+    description: How many times a build is tried again after a deadlock, a lock timeout or a lost connection.
+    type: int
+    default: 1
+  parallel:
+    description: How many builds on different tables may run at the same time. Partial and expression indexes
+      come last, one by one.
+    type: int
+    default: 2
+  settings:
+    description: "Settings of the building session, for example V({maintenance_work_mem: 1GB})."
+    type: dict
+    default: {}
+  release:
+    description: Release to record what was done for, with O(record).
+    type: str
+  record:
+    description: File on the host that records what each release created and since when each tier is complete.
+    type: path
+  progress_file:
+    description: File on the host to append progress to as JSON lines. The action plugin sets it.
+    type: str
+  defer:
+    description: >-
+      Do nothing and return RV(pending) when there is something to do. The action plugin uses it, to start
+      long work detached from the controller.
+    type: bool
+    default: false
+requirements:
+  - psycopg >= 3.1 (Debian package python3-psycopg) on the host the module runs on
+attributes:
+  check_mode:
+    support: full
+    description: Says exactly what would be done. A temporary clone of each table is created and rolled back.
+  diff_mode:
+    support: full
+    description: Shows definitions before and after.
+seealso:
+  - module: pg_indexes_info
+author:
+  - slipway contributors
+"""
+
+EXAMPLES = r"""
+- name: The indexes the orders page needs
+  pg_indexes:
+    login_host: 10.0.0.5
+    login_user: shop
+    login_password: "{{ vault_shop_db_password }}"
+    login_db: shop
+    indexes:
+      - name: idx_order_branch_status_updated
+        table: Order
+        columns: ['"branchId"', status, '"updatedAt" DESC']
+        where: status = 'CLOSED'
+      - name: idx_customer_email
+        table: customer
+        columns: [lower(email)]
+        unique: true
+      - name: idx_document_embedding
+        table: document
+        method: hnsw
+        columns: [embedding vector_cosine_ops]
+        with: {m: 16, ef_construction: 64}
+        tier: 2
+    tiers: [1]
+
+- name: See what would change, without changing it
+  pg_indexes:
+    login_db: shop
+    indexes: "{{ declared_indexes }}"
+  check_mode: true
+  diff: true
+
+- name: Take an index away
+  pg_indexes:
+    login_db: shop
+    indexes:
+      - {name: idx_old, schema: public, state: absent}
+"""
+
+RETURN = r"""
+indexes:
+  description: One entry for each declared index that was acted on.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name: {description: Name., type: str}
+    schema: {description: Schema., type: str}
+    table: {description: Table., type: str}
+    tier: {description: Tier., type: int}
+    wanted: {description: Declared state, type: str}
+    state:
+      description:
+        - State now (in check mode, before anything is done), one of V(valid), V(invalid), V(missing),
+          V(drifted), V(absent), V(unknown).
+        - V(unknown) means that it could not be compared; it is never called valid then.
+      type: str
+    action:
+      description: >-
+        What was done (in check mode, would be done), one of V(none), V(created), V(rebuilt), V(replaced),
+        V(adopted), V(dropped), V(reported), V(skipped).
+      type: str
+    definition: {description: Definition as PostgreSQL writes it, type: str}
+    definition_before: {description: Definition before the run, type: str}
+    differences:
+      description: What differs from the declaration, or differed before it was replaced.
+      type: list
+      elements: str
+    cleaned: {description: Leftovers of failed builds that were dropped, type: list, elements: str}
+    size_bytes: {description: Size., type: int}
+    duration_s: {description: Seconds spent on it, type: float}
+    reason: {description: Why this state or action, type: str}
+failed_indexes:
+  description: Those of RV(indexes) that are not as declared.
+  returned: always
+  type: list
+  elements: dict
+blockers:
+  description: Transactions that stood in the way.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    pid: {description: Server process, type: int}
+    user: {description: Role., type: str}
+    application: {description: Application name, type: str}
+    age_s: {description: Seconds the transaction is open; none when this role may not see it, type: float}
+    query: {description: Start of its last query, type: str}
+    reason: {description: How it holds up the work, type: str}
+    blocks: {description: Index it holds up, type: str}
+pending:
+  description: There is work to do, and O(defer) asked not to do it.
+  returned: with O(defer), when there is something to do
+  type: bool
+gates:
+  description: What was seen beside what was expected.
+  returned: always
+  type: list
+  elements: dict
+report:
+  description: The section C(indexes) of the release report.
+  returned: always
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.slipway.pg_connect import PSYCOPG_ERROR, Target, connection_arguments
+from ansible.module_utils.slipway.pg_index_apply import Entry, Run
+from ansible.module_utils.slipway.pg_index_gates import gates
+from ansible.module_utils.slipway.pg_index_plan import Policy
+from ansible.module_utils.slipway.pg_index_report import Progress, Record
+from ansible.module_utils.slipway.pg_index_spec import parse_all
+from ansible.module_utils.slipway.pg_index_watch import Options
+from ansible.module_utils.slipway.pg_sql import Refused
+
+ELEMENT = {
+    "name": {"type": "str", "required": True},
+    "schema": {"type": "str", "default": "public"},
+    "table": {"type": "str"},
+    "columns": {"type": "list", "elements": "str"},
+    "unique": {"type": "bool", "default": False},
+    "method": {"type": "str", "default": "btree"},
+    "include": {"type": "list", "elements": "str"},
+    "where": {"type": "str"},
+    "with": {"type": "dict"},
+    "tablespace": {"type": "str"},
+    "nulls_distinct": {"type": "bool", "default": True},
+    "tier": {"type": "int", "default": 1},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
+def arguments() -> dict[str, Any]:
+    """Return the module's argument_spec."""
+    return {
+        **connection_arguments(),
+        "indexes": {"type": "list", "elements": "dict", "required": True, "options": ELEMENT},
+        "tiers": {"type": "list", "elements": "int"},
+        "on_drift": {"type": "str", "choices": ["replace", "report", "fail"], "default": "replace"},
+        "on_invalid": {"type": "str", "choices": ["rebuild", "fail"], "default": "rebuild"},
+        "adopt": {"type": "bool", "default": True},
+        "long_transaction_after": {"type": "int", "default": 300},
+        "on_long_transaction": {"type": "str", "choices": ["fail", "wait", "cancel"], "default": "fail"},
+        "max_wait": {"type": "int", "default": 600},
+        "concurrently": {"type": "bool", "default": True},
+        "retries": {"type": "int", "default": 1},
+        "parallel": {"type": "int", "default": 2},
+        "settings": {"type": "dict", "default": {}},
+        "release": {"type": "str"},
+        "record": {"type": "path"},
+        "progress_file": {"type": "str"},
+        "defer": {"type": "bool", "default": False},
+    }
+
+
+def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Do the module's work and return its result. Raises Refused when nothing could be done at all."""
+    everything = parse_all(params["indexes"])
+    specs = parse_all(params["indexes"], params["tiers"])
+    options = Options(**{name: params[name] for name in Options.__dataclass_fields__})
+    policy = Policy(params["on_drift"], params["on_invalid"], params["adopt"])
+    record = Record(params["record"], params["release"])
+    if not check_mode:
+        record.prepare()
+
+    def done(entry: Entry) -> None:
+        if entry.action not in ("none", "reported", "skipped"):
+            record.add(entry.result())
+
+    work = Run(Target(params), policy, options, Progress(params["progress_file"]), done)
+    entries = work.look(specs, {spec.label for spec in everything})
+    if params["defer"] and any(entry.open for entry in entries):
+        return {"changed": False, "pending": True, "failed_indexes": [], "warnings": []}
+    if not check_mode:
+        work.apply(entries)
+    results = [entry.result() for entry in entries]
+    failed = [entry.result() for entry in entries if entry.failed]
+    blockers = [blocker for entry in entries for blocker in entry.blockers]
+    if not check_mode:
+        tiers = {spec.tier for spec in specs}
+        record.complete(
+            tiers - {entry.spec.tier for entry in entries if entry.state not in ("valid", "absent")}
+        )
+    found = gates(results, failed, blockers)
+    result = {
+        "changed": any(entry.changed for entry in entries),
+        "indexes": results,
+        "failed_indexes": failed,
+        "blockers": blockers,
+        "gates": found,
+        "report": {"indexes": {"tiers": params["tiers"], "indexes": results, "blockers": blockers}},
+        "diff": [
+            {
+                "before_header": e.spec.label,
+                "after_header": e.spec.label,
+                "before": _line(e.before),
+                "after": _line(e.target),
+            }
+            for e in entries
+            if e.changed
+        ],
+        "warnings": list(dict.fromkeys(work.warnings)),
+    }
+    if failed:
+        result["msg"] = f"{len(failed)} of {len(results)} indexes are not as declared: " + "; ".join(
+            f"{item['schema']}.{item['name']}: {item['reason']}" for item in failed
+        )
+    return result
+
+
+def _line(definition: str | None) -> str:
+    return f"{definition}\n" if definition else ""
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(argument_spec=arguments(), supports_check_mode=True)
+    if PSYCOPG_ERROR:
+        module.fail_json(
+            msg=missing_required_lib("psycopg", reason="(version 3; Debian: python3-psycopg)"),
+            exception=PSYCOPG_ERROR,
+        )
+    try:
+        result = run(module.params, module.check_mode)
+    except Refused as error:
+        module.fail_json(msg=str(error), indexes=[], failed_indexes=[], blockers=[], gates=[])
+    for warning in result.pop("warnings"):
+        module.warn(warning)
+    if result["failed_indexes"]:
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,390 @@
+#!/usr/bin/python
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Ansible module pg_indexes_info: what the indexes of a PostgreSQL database are worth."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_indexes_info
+short_description: Audit the indexes of a PostgreSQL database
+description:
+  - Reads validity, size, use, overlap and cost of indexes, foreign keys without one, and INVALID leftovers.
+  - Compares number and size with what is expected, and answers whether queries use their index and are fast
+    enough.
+  - Changes nothing. Queries run in a read-only transaction with a time limit.
+options:
+  login_host:
+    description: Host of the database server.
+    type: str
+    default: ''
+    aliases: [host]
+  login_port:
+    description: Port of the database server.
+    type: int
+    default: 5432
+    aliases: [port]
+  login_user:
+    description: Role to connect as. It must own the tables, or be a member of the role that does.
+    type: str
+    default: postgres
+    aliases: [login]
+  login_password:
+    description: Password of O(login_user).
+    type: str
+    default: ''
+  login_db:
+    description: Database to connect to.
+    type: str
+    default: ''
+    aliases: [db, database]
+  login_unix_socket:
+    description: Directory of the server's Unix domain socket, instead of O(login_host).
+    type: str
+    default: ''
+    aliases: [unix_socket]
+  ssl_mode:
+    description: How TLS is negotiated; meanings are libpq's.
+    type: str
+    default: prefer
+    choices: [allow, disable, prefer, require, verify-ca, verify-full]
+  ca_cert:
+    description: File with the certificates of the authorities to trust.
+    type: str
+    aliases: [ssl_rootcert]
+  ssl_cert:
+    description: File with the client's certificate.
+    type: path
+  ssl_key:
+    description: File with the client's key.
+    type: path
+  connect_timeout:
+    description: Seconds to wait for a connection.
+    type: int
+    default: 10
+  dsn:
+    description: A libpq connection string or URI, used instead of the O(login_host) family (O(login_password)
+      still applies).
+    type: str
+  session_role:
+    description: Role to change to after connecting, for example the owner of the tables.
+    type: str
+  schemas:
+    description: Schemas to look at. All but the system's when it is left out.
+    type: list
+    elements: str
+  low_scans:
+    description: An index with fewer scans than this is C(LOW), one with none C(UNUSED).
+    type: int
+    default: 100
+  min_stats_age:
+    description: Hours for which use must have been counted before an UNUSED index is held against anybody.
+    type: int
+    default: 24
+  replicas:
+    description: Other servers (O(login_host), O(login_port)) that serve reads; their scans count as well.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      login_host: {description: Host of the replica, type: str, required: true}
+      login_port: {description: Port of the replica; that of O(login_port) when it is left out, type: int}
+  expect:
+    description: What number and total size of VALID indexes is expected of which.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name: {description: What these indexes are called in the report, type: str, required: true}
+      schemas: {description: Only indexes of these schemas, type: list, elements: str}
+      name_like: {description: Only indexes whose name matches this SQL LIKE pattern, type: str}
+      count: {description: Exactly so many, type: int}
+      count_min: {description: At least so many, type: int}
+      size_min: {description: "Total size at least, for example V(91MB)", type: str}
+      size_max: {description: "Total size at most, for example V(168MB)", type: str}
+  cache_hit_min:
+    description: Percentage of block reads of the database that should come from memory.
+    type: float
+  hot_update_min:
+    description: >-
+      Percentage of updates that should not have to touch indexes (HOT), judged for each table with at least
+      1000 updates.
+    type: float
+  queries:
+    description: Query budgets.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name: {description: What the query is called in the report, type: str, required: true}
+      query:
+        description: The query. With parameters, C(%s) stands for one and C(%%) for a percent sign.
+        type: str
+        required: true
+      params: {description: Values of the parameters, type: list, elements: raw}
+      must_use: {description: Index that the query must be able to use, type: str}
+      max_ms: {description: Milliseconds it may take, type: float}
+  indexes:
+    description: Declared indexes, as for M(pg_indexes), to judge which tier's time has come.
+    type: list
+    elements: dict
+    default: []
+  tier_hours:
+    description: For each tier, how many hours the tier before it must have been complete. 24 unless given.
+    type: dict
+    default: {}
+  record:
+    description: The record that M(pg_indexes) keeps on the host.
+    type: path
+requirements:
+  - psycopg >= 3.1 (Debian package python3-psycopg) on the host the module runs on
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+seealso:
+  - module: pg_indexes
+author:
+  - slipway contributors
+"""
+
+EXAMPLES = r"""
+- name: Are the forty-five performance indexes there, and does the orders page use its own?
+  pg_indexes_info:
+    login_host: 10.0.0.5
+    login_user: shop
+    login_password: "{{ vault_shop_db_password }}"
+    login_db: shop
+    expect:
+      - {name: performance indexes, schemas: [core, feedback], name_like: 'idx_%', count: 45, size_max: 168MB}
+    queries:
+      - name: closed orders of a branch
+        query: SELECT * FROM "Order" WHERE "branchId" = %s AND status = 'CLOSED' ORDER BY "updatedAt" DESC
+          LIMIT 50
+        params: [1]
+        must_use: idx_order_branch_status_updated
+        max_ms: 20
+  register: audit
+
+- name: Stop when something is wrong
+  ansible.builtin.assert:
+    that: audit.gates | selectattr('verdict', 'equalto', 'fail') | list | length == 0
+"""
+
+RETURN = r"""
+indexes:
+  description: One entry for each index.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    schema: {description: Schema., type: str}
+    name: {description: Name., type: str}
+    table: {description: Table., type: str}
+    valid: {description: Whether it is valid, type: bool}
+    leftover: {description: Whether it is what an interrupted build or REINDEX left, type: bool}
+    definition: {description: Definition as PostgreSQL writes it, type: str}
+    size_bytes: {description: Size., type: int}
+    table_share_pct: {description: Size in percent of the table's, type: float}
+    scans: {description: Scans on this server and the replicas, type: int}
+    last_scan: {description: Time of the last scan (PostgreSQL 16 and later), type: str}
+    usage: {description: "V(ACTIVE), V(LOW) or V(UNUSED)", type: str}
+    usage_conclusive: {description: Whether use has been counted for O(min_stats_age) hours, type: bool}
+    cache_hit_pct: {description: Share of its block reads that came from memory, type: float}
+tables:
+  description: One entry for each table, with write load, HOT share, cache hits, number and size of indexes.
+  returned: always
+  type: list
+  elements: dict
+invalid:
+  description: INVALID indexes, those of TOAST tables included.
+  returned: always
+  type: list
+  elements: dict
+duplicates:
+  description: Groups of indexes with one definition, and which of them could be dropped.
+  returned: always
+  type: list
+  elements: dict
+redundant:
+  description: Indexes that another one can stand in for, V(certain) or V(possible).
+  returned: always
+  type: list
+  elements: dict
+foreign_keys:
+  description: Foreign keys whose columns no index starts with.
+  returned: always
+  type: list
+  elements: dict
+queries:
+  description: Answers to the query budgets, with C(usable), C(chosen), C(ms), C(verdict) and C(detail).
+  returned: always
+  type: list
+  elements: dict
+tiers:
+  description: For each declared tier whether it is C(due), and why.
+  returned: always
+  type: list
+  elements: dict
+added:
+  description: For each recorded release the indexes that it added and that are still its own.
+  returned: always
+  type: dict
+totals:
+  description: Number and size of all indexes looked at, the age of the statistics, the database's cache hit
+    ratio.
+  returned: always
+  type: dict
+gates:
+  description: What was seen beside what was expected.
+  returned: always
+  type: list
+  elements: dict
+report:
+  description: The section C(indexes) of the release report.
+  returned: always
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.slipway.pg_connect import (
+    PSYCOPG_ERROR,
+    Target,
+    connection_arguments,
+    describe,
+    psycopg,
+)
+from ansible.module_utils.slipway.pg_index_audit import (
+    describe_indexes,
+    describe_tables,
+    duplicates,
+    percent,
+    read,
+    read_scans,
+    redundant,
+    stats_age,
+    tiers_due,
+)
+from ansible.module_utils.slipway.pg_index_gates import audit_gates
+from ansible.module_utils.slipway.pg_index_report import Record, added_by
+from ansible.module_utils.slipway.pg_index_spec import parse_all
+from ansible.module_utils.slipway.pg_query_budget import check_budget
+from ansible.module_utils.slipway.pg_sql import Refused
+
+EXPECT = {
+    "name": {"type": "str", "required": True},
+    "schemas": {"type": "list", "elements": "str"},
+    "name_like": {"type": "str"},
+    "count": {"type": "int"},
+    "count_min": {"type": "int"},
+    "size_min": {"type": "str"},
+    "size_max": {"type": "str"},
+}
+QUERY = {
+    "name": {"type": "str", "required": True},
+    "query": {"type": "str", "required": True},
+    "params": {"type": "list", "elements": "raw"},
+    "must_use": {"type": "str"},
+    "max_ms": {"type": "float"},
+}
+REPLICA = {"login_host": {"type": "str", "required": True}, "login_port": {"type": "int"}}
+
+
+def arguments() -> dict[str, Any]:
+    """Return the module's argument_spec."""
+    return {
+        **connection_arguments(),
+        "schemas": {"type": "list", "elements": "str"},
+        "low_scans": {"type": "int", "default": 100},
+        "min_stats_age": {"type": "int", "default": 24},
+        "replicas": {"type": "list", "elements": "dict", "default": [], "options": REPLICA},
+        "expect": {"type": "list", "elements": "dict", "default": [], "options": EXPECT},
+        "cache_hit_min": {"type": "float"},
+        "hot_update_min": {"type": "float"},
+        "queries": {"type": "list", "elements": "dict", "default": [], "options": QUERY},
+        "indexes": {"type": "list", "elements": "dict", "default": []},
+        "tier_hours": {"type": "dict", "default": {}},
+        "record": {"type": "path"},
+    }
+
+
+def run(params: dict[str, Any]) -> dict[str, Any]:
+    """Do the module's work and return its result."""
+    specs = parse_all(params["indexes"])
+    record = Record(params["record"], None).read()
+    target = Target(params)
+    connection = target.connect("audit")
+    try:
+        facts = target.facts(connection)
+        data = read(connection, facts.version, params["schemas"])
+        scans = []
+        for replica in params["replicas"]:
+            address = {
+                "login_port": params["login_port"],
+                **{k: v for k, v in replica.items() if v is not None},
+            }
+            other = Target({**params, "dsn": None, **address}).connect("audit")
+            scans.append(read_scans(other))
+            other.close()
+        queries = [check_budget(connection, budget) for budget in params["queries"]]
+    except psycopg.Error as error:
+        raise Refused(f"cannot read what there is: {describe(error)}") from error
+    finally:
+        connection.close()
+    entries = describe_indexes(data, scans, params["low_scans"], params["min_stats_age"] * 3600.0)
+    server = data["server"]
+    result: dict[str, Any] = {
+        "changed": False,
+        "indexes": entries,
+        "tables": describe_tables(data),
+        "invalid": [item for item in entries if not item["valid"]]
+        + [
+            {"schema": "pg_toast", "name": row["name"], "leftover": True, "size_bytes": row["size_bytes"]}
+            for row in data["toast"]
+        ],
+        "duplicates": duplicates(data["indexes"]),
+        "redundant": redundant(data["indexes"]),
+        "foreign_keys": data["foreign_keys"],
+        "queries": queries,
+        "tiers": tiers_due(specs, entries, record["tiers"], params["tier_hours"]),
+        "added": {release: added_by(record, release) for release in record["releases"]},
+        "totals": {
+            "indexes": len(entries),
+            "size_bytes": sum(item["size_bytes"] for item in entries),
+            "stats_age_h": round(stats_age(server) / 3600, 1),
+            "cache_hit_pct": percent(
+                server["blks_hit"], (server["blks_hit"] or 0) + (server["blks_read"] or 0)
+            ),
+        },
+    }
+    result["gates"] = audit_gates(result, params)
+    kept = ("totals", "invalid", "duplicates", "redundant", "foreign_keys", "queries", "tiers", "indexes")
+    result["report"] = {"indexes": {"audit": {key: result[key] for key in kept}}}
+    result["warnings"] = facts.warnings
+    return result
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(argument_spec=arguments(), supports_check_mode=True)
+    if PSYCOPG_ERROR:
+        module.fail_json(
+            msg=missing_required_lib("psycopg", reason="(version 3; Debian: python3-psycopg)"),
+            exception=PSYCOPG_ERROR,
+        )
+    try:
+        result = run(module.params)
+    except Refused as error:
+        module.fail_json(msg=str(error))
+    for warning in result.pop("warnings"):
+        module.warn(warning)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+#!/usr/bin/python
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_lock
+short_description: Let one release at a time touch a system
+description:
+  - Takes the lock of a system on the host that leads it. The action plugin of the same name then touches it every few
+    seconds from the controller, for as long as ansible-playbook lives, and removes it when that has ended, however it ended.
+  - A lock that has not been touched for O(ttl) seconds belongs to somebody who is gone, and is taken over with a word about it.
+options:
+  root:
+    description: Directory of the system on the host, such as C(/var/lib/slipway/reviews).
+    type: path
+    required: true
+  state:
+    description: V(held) takes the lock, V(free) gives it back, V(read) only says who holds it.
+    choices: [held, free, read]
+    default: held
+    type: str
+  token:
+    description: Names this run; the run that took the lock gives it back. The action plugin fills it in, and the next three.
+    type: str
+    no_log: false
+  owner:
+    description: Who releases, as the next one will read it.
+    type: str
+  controller:
+    description: From which machine.
+    type: str
+  command:
+    description: What was run.
+    type: str
+  ttl:
+    description: Seconds without a heartbeat after which the holder is taken to be gone.
+    type: int
+    default: 20
+  wait:
+    description: Seconds to wait for a holder that is just leaving.
+    type: int
+    default: 3
+  steal_in:
+    description: Phases of the holder's release in which the lock may be taken from somebody who is alive.
+    type: list
+    elements: str
+    default: []
+attributes:
+  check_mode: {support: full, details: In check mode nothing is taken; a lock that is held is reported as a warning.}
+  diff_mode: {support: none}
+"""
+
+EXAMPLES = r"""
+- name: One release at a time
+  release_lock:
+    root: /var/lib/slipway/reviews
+    token: "{{ 99999999 | random | hash('sha1') }}"
+    owner: ada
+    controller: laptop
+    command: deploy.yml
+"""
+
+RETURN = r"""
+holder:
+  description: Who holds the lock (before this call, with O(state=read)).
+  returned: always
+  type: dict
+taken_over_from:
+  description: Who held it and is gone.
+  returned: when it was taken over
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway import release as core
+from ansible.module_utils.slipway.lock import Held, Lock
+
+
+def describe(holder: dict[str, Any], age: float, phase: str) -> str:
+    """Say who holds the lock, for the person who is kept waiting."""
+    return (
+        f"{holder.get('owner', 'somebody')} on {holder.get('controller', 'an unknown machine')}"
+        f" ({holder.get('command', 'unknown command')}, phase {phase}, since {holder.get('since', 'unknown')},"
+        f" last heartbeat {age:.0f} s ago)"
+    )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["held", "free", "read"], "default": "held"},
+            "token": {"type": "str", "no_log": False},
+            "owner": {"type": "str"},
+            "controller": {"type": "str"},
+            "command": {"type": "str"},
+            "ttl": {"type": "int", "default": 20},
+            "wait": {"type": "int", "default": 3},
+            "steal_in": {"type": "list", "elements": "str", "default": []},
+        },
+        required_if=[("state", "held", ["token"]), ("state", "free", ["token"])],
+        supports_check_mode=True,
+    )
+    arguments = module.params
+    releases = core.Releases(arguments["root"])
+    lock = Lock(releases.root / "lock.json", arguments["ttl"])
+    found = lock.holder()
+    phase = (core.unfinished(releases.all()) or {}).get("phase", "preflight")
+    result: dict[str, Any] = {"changed": False, "holder": found[0] if found else None, "path": str(lock.path)}
+    if arguments["state"] == "free":
+        module.exit_json(**{**result, "changed": not module.check_mode and lock.release(arguments["token"])})
+    if arguments["state"] == "read" or module.check_mode:
+        if found and found[1] <= arguments["ttl"] and arguments["state"] == "held":
+            module.warn(
+                f"A deploy would stop here: the lock is held by {describe(found[0], found[1], phase)}."
+            )
+        module.exit_json(**result)
+    me = {key: arguments[key] for key in ("token", "owner", "controller", "command")}
+    try:
+        gone = lock.acquire(me, arguments["wait"], steal=phase in arguments["steal_in"])
+    except Held as held:
+        module.fail_json(
+            msg=f"Another release of {releases.root.name} is under way: the lock is held by"
+            f" {describe(held.holder, held.age, phase)}.\nNothing was touched. Wait until it is done; a lock whose holder"
+            f" has died is taken over after {arguments['ttl']} s without a heartbeat.",
+            **result,
+        )
+    if gone:
+        result["taken_over_from"] = gone
+        if gone.get("token") != arguments["token"]:
+            module.warn(f"The lock was taken over from {describe(gone, found[1] if found else 0, phase)}.")
+    module.exit_json(**{**result, "holder": me})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+#!/usr/bin/python
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_record
+short_description: What a host knows of its releases
+description:
+  - Reads and writes the release records of a system, one file a release, under O(root)C(/releases/<id>/record.json).
+options:
+  root:
+    description: Directory of the system on the host, such as C(/var/lib/slipway/reviews).
+    type: path
+    required: true
+  state:
+    description:
+      - V(read) changes nothing.
+      - V(begun) writes the record of a release that starts, O(data) being its content.
+      - V(phase) notes that the release has come to phase O(phase), and merges O(data).
+      - V(closed) ends the release with O(verdict).
+      - V(synced) makes the records equal to O(records), those of the host that leads; none is removed.
+      - V(pruned) removes old releases beyond O(keep).
+    choices: [read, begun, phase, closed, synced, pruned]
+    default: read
+    type: str
+  release:
+    description: Id of the release.
+    type: str
+  phase:
+    description: Name of the phase, with O(state=phase).
+    type: str
+  verdict:
+    description: How the release ended, with O(state=closed).
+    choices: [live, rolled_back, abandoned, inconclusive]
+    type: str
+  reason:
+    description: Why, in a sentence, for the report and whoever reads the record.
+    type: str
+  data:
+    description: Merged into the record. No secrets.
+    type: dict
+    default: {}
+  records:
+    description: All records of the leading host, with O(state=synced).
+    type: list
+    elements: dict
+    default: []
+  rollback_to:
+    description: Id of the release a rollback was asked to go to; empty means the one before.
+    type: str
+  keep:
+    description: Number of releases that are kept, with O(state=pruned).
+    type: int
+    default: 5
+  token:
+    description: With O(state=phase), refuse where the lock C(<root>/lock.json) is not held under this token any more.
+    type: str
+    no_log: false
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: none}
+"""
+
+EXAMPLES = r"""
+- name: What is live here?
+  release_record:
+    root: /var/lib/slipway/reviews
+  register: history
+
+- name: It is live
+  release_record:
+    root: /var/lib/slipway/reviews
+    state: closed
+    release: 20261121T210000Z-1a2b3c4
+    verdict: live
+"""
+
+RETURN = r"""
+records:
+  description: All records of the host, oldest first, as they are now.
+  returned: always
+  type: list
+live:
+  description: The record of the release that is live, null where none is.
+  returned: always
+  type: dict
+unfinished:
+  description: The newest record without a verdict, null where there is none.
+  returned: always
+  type: dict
+outcome:
+  description: How every release ended, for comparison between hosts (times and phases differ).
+  returned: always
+  type: list
+edge:
+  description: The colour the edge points at, as far as this host has an edge.
+  returned: always
+  type: str
+settlement:
+  description: How the unfinished release is to be settled (C(abandon), C(switch_back), C(complete)), null where there is none.
+  returned: always
+  type: str
+target:
+  description: The record of the release a rollback would go to, null where there is none.
+  returned: always
+  type: dict
+removed:
+  description: Ids of the releases that were pruned.
+  returned: state is pruned
+  type: list
+"""
+
+import json
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway import release as core
+from ansible.module_utils.slipway.edge import pointed_at
+from ansible.module_utils.slipway.lock import Lock
+
+
+def apply(releases: core.Releases, arguments: dict[str, Any]) -> list[Any]:
+    """Return the records that have to be written."""
+    state, identifier = arguments["state"], arguments["release"]
+    if state == "begun":
+        return [{"started_at": core.now(), "phase": "preflight", **arguments["data"], "id": identifier}]
+    if state == "synced":
+        return list(arguments["records"])
+    record = releases.read(identifier)
+    if state == "phase":
+        if arguments["token"] and not Lock(releases.root / "lock.json", 0).mine(arguments["token"]):
+            raise core.ReleaseError(
+                f"The lock of {releases.root.name} was taken by somebody else, so release {identifier} goes no further. "
+                f"See who: cat {releases.root}/lock.json"
+            )
+        return [core.merge(record, {"phase": arguments["phase"] or record["phase"], **arguments["data"]})]
+    records = [
+        {**other} if other["id"] != identifier else core.merge(record, arguments["data"])
+        for other in releases.all()
+    ]
+    moment = core.now()
+    return list(core.closed(records, identifier, arguments["verdict"], arguments["reason"], moment))
+
+
+def watch_verdict(releases: core.Releases, identifier: str) -> str | None:
+    """Return what the watch of a release has come to, None where it is not done."""
+    path = releases.directory(identifier) / "watch.json"
+    verdict: str | None = json.loads(path.read_text()).get("verdict") if path.exists() else None
+    return verdict
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "required": True},
+            "state": {
+                "type": "str",
+                "default": "read",
+                "choices": ["read", "begun", "phase", "closed", "synced", "pruned"],
+            },
+            "release": {"type": "str"},
+            "phase": {"type": "str"},
+            "verdict": {"type": "str", "choices": list(core.VERDICTS)},
+            "reason": {"type": "str"},
+            "data": {"type": "dict", "default": {}},
+            "records": {"type": "list", "elements": "dict", "default": []},
+            "rollback_to": {"type": "str"},
+            "keep": {"type": "int", "default": 5},
+            "token": {"type": "str", "no_log": False},
+        },
+        required_if=[
+            ("state", "begun", ["release"]),
+            ("state", "phase", ["release"]),
+            ("state", "closed", ["release", "verdict"]),
+        ],
+        supports_check_mode=True,
+    )
+    arguments = module.params
+    releases = core.Releases(arguments["root"])
+    result: dict[str, Any] = {"changed": False}
+    try:
+        if arguments["state"] == "pruned":
+            result["removed"] = [] if module.check_mode else releases.prune(arguments["keep"])
+            result["changed"] = bool(result["removed"])
+        elif arguments["state"] != "read":
+            for record in apply(releases, arguments):
+                result["changed"] |= not module.check_mode and releases.write(record)
+        records = releases.all()
+        pending = core.unfinished(records)
+        colour = pointed_at(releases.root / "edge")
+        result.update(
+            records=records,
+            outcome=[[one["id"], one.get("verdict"), bool(one.get("live_until"))] for one in records],
+            live=core.live(records),
+            unfinished=pending,
+            edge=colour,
+            settlement=core.settlement(pending, colour, watch_verdict(releases, pending["id"]))
+            if pending
+            else None,
+            target=core.rollback_target(records, arguments["rollback_to"]),
+        )
+        if arguments["state"] == "closed":
+            ended = releases.read(arguments["release"])
+            result["report"] = {
+                "release": {key: ended.get(key) for key in ("id", "system", "verdict", "reason")}
+            }
+    except core.ReleaseError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The containers of a Compose project: what they are, whether they are ready, and why not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+Container = dict[str, Any]
+
+
+def summary(inspected: dict[str, Any]) -> Container:
+    """Return what matters of one entry of `docker inspect`."""
+    labels = inspected["Config"].get("Labels") or {}
+    state = inspected["State"]
+    ports = [
+        {
+            "address": binding["HostIp"],
+            "port": int(binding["HostPort"]),
+            "container_port": int(inside.split("/")[0]),
+        }
+        for inside, bindings in sorted((inspected["NetworkSettings"].get("Ports") or {}).items())
+        for binding in bindings or []
+    ]
+    return {
+        "id": inspected["Id"][:12],
+        "name": inspected["Name"].lstrip("/"),
+        "service": labels.get("com.docker.compose.service", ""),
+        "project": labels.get("com.docker.compose.project", ""),
+        "release": labels.get("slipway.release", ""),
+        "config_hash": labels.get("com.docker.compose.config-hash", ""),
+        "image": inspected["Image"],
+        "status": state["Status"],
+        "health": (state.get("Health") or {}).get("Status", "none"),
+        "health_output": _last_probe(state),
+        "exit_code": state.get("ExitCode", 0),
+        "oom_killed": bool(state.get("OOMKilled")),
+        "error": state.get("Error", ""),
+        "restarts": inspected.get("RestartCount", 0),
+        "started_at": state.get("StartedAt", ""),
+        "ports": ports,
+    }
+
+
+def _last_probe(state: dict[str, Any]) -> str:
+    log = (state.get("Health") or {}).get("Log") or []
+    return str(log[-1].get("Output", "")).strip()[-300:] if log else ""
+
+
+def parse_inspect(output: str) -> list[Container]:
+    """Return the containers in the output of `docker inspect`, by name."""
+    return sorted(
+        (summary(entry) for entry in json.loads(output or "[]")), key=lambda container: container["name"]
+    )
+
+
+def readiness(container: Container, uptime: float, settled: float) -> str:
+    """Say how far a container is that was started `uptime` seconds ago: `ready`, `waiting` or `failed`.
+
+    One with a HEALTHCHECK is ready when that says so; one without when it has been up for `settled` seconds.
+    """
+    if container["status"] in ("exited", "dead", "restarting", "removing") or container["restarts"] > 0:
+        return "failed"
+    if container["status"] != "running":
+        return "waiting"
+    if container["health"] == "unhealthy":
+        return "failed"
+    if container["health"] == "starting":
+        return "waiting"
+    if container["health"] == "healthy":
+        return "ready"
+    return "ready" if uptime >= settled else "waiting"
+
+
+def complaint(container: Container) -> str:
+    """Say in a line what is wrong with a container that is not ready."""
+    if container["oom_killed"]:
+        return "was killed for using more memory than its limit"
+    if container["error"]:
+        return f"did not start: {container['error']}"
+    if container["restarts"]:
+        return f"was restarted {container['restarts']} times, last exit code {container['exit_code']}"
+    if container["status"] in ("exited", "dead"):
+        return f"ended with exit code {container['exit_code']}"
+    if container["health"] in ("unhealthy", "starting"):
+        probe = (
+            f"; its health check last said: {container['health_output']}"
+            if container["health_output"]
+            else ""
+        )
+        return f"is {container['health']}{probe}"
+    return f"is {container['status']}"

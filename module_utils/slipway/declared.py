@@ -1,0 +1,49 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the plugins on the controller read of a declared system, once it has been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import compose as compose_files
+from . import environment
+from .compose import Compose
+from .system import System
+from .yamlfile import dump
+
+
+@dataclass
+class Declared:
+    """A system, its Compose files, where they lie on the controller, and its environment as texts."""
+
+    system: System
+    compose: Compose
+    root: Path
+    texts: dict[str, str]
+
+
+def read(arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> Declared:
+    """Read the system from a plugin's arguments `variables` and `source` {dir, compose}, and from Ansible's groups and hosts.
+
+    Without Compose files among the sources, the small one that slipway writes for systems of images is put in `dir`.
+    """
+    variables, source = arguments["variables"], arguments["source"]
+    groups, hostvars = task_vars["groups"], task_vars["hostvars"]
+    addresses = {}
+    for host in groups["all"]:
+        known = hostvars[host]
+        addresses[host] = str(known.get("app_address") or known.get("ansible_host") or host)
+    system = System.of(variables, groups, addresses)
+    texts = environment.effective(
+        variables.get("environment_values") or {}, variables.get("environment_contract") or {}
+    )
+    root, names = Path(source["dir"]), list(source.get("compose") or [])
+    if not names:
+        names = ["compose.yaml"]
+        root.mkdir(parents=True, exist_ok=True)
+        (root / names[0]).write_text(dump(compose_files.minimal(system, bool(texts))))
+    return Declared(system, compose_files.load(root, names), root, texts)

@@ -1,0 +1,149 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The switch: which colour the edge points at, and seeing through the edge that it does.
+
+nginx knows both colours at all times and looks at two flag files with each request: `green` exists, then green is live,
+else `blue` exists, then blue is, else none is. One rename or unlink turns it, no reload, so no connection is closed
+(measured: 1.5 ms, against 0.15 s and a few resets by reload).
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+COLOURS = ("blue", "green")
+COLOUR_HEADER = "X-Slipway-Colour"
+
+
+class EdgeError(Exception):
+    """The edge does not do what it should; the message says what was seen."""
+
+
+def other(colour: str) -> str:
+    """Return the colour that is not `colour`; blue where none is."""
+    return "green" if colour == "blue" else "blue"
+
+
+def pointed_at(directory: str | Path) -> str:
+    """Return the colour the flags in `directory` point at: blue, green or none."""
+    for colour in ("green", "blue"):
+        if (Path(directory) / colour).exists():
+            return colour
+    return "none"
+
+
+def point(directory: str | Path, colour: str) -> bool:
+    """Point the edge at `colour` (blue, green or none); True where it pointed elsewhere.
+
+    The one call that counts is atomic: making `green`, or removing it while `blue` is there.
+    """
+    flags = Path(directory)
+    flags.mkdir(parents=True, exist_ok=True)
+    before = pointed_at(flags)
+    if colour == "green":
+        _make(flags / "green")
+    else:
+        if colour == "blue":
+            _make(flags / "blue")
+        (flags / "green").unlink(missing_ok=True)
+        if colour == "none":
+            (flags / "blue").unlink(missing_ok=True)
+    _sync(flags)
+    return before != colour
+
+
+def _make(flag: Path) -> None:
+    if not flag.exists():
+        fresh = flag.with_name(f".{flag.name}.new")
+        fresh.touch(mode=0o644)
+        fresh.rename(flag)
+
+
+def _sync(directory: Path) -> None:
+    # The switch must survive a power cut.
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass
+class Address:
+    """How to ask the edge: the public name, and where it listens."""
+
+    domain: str
+    host: str = "127.0.0.1"
+    port: int = 443
+    tls: bool = True
+    path: str = "/"
+    timeout: float = 5.0
+
+
+class _Direct(http.client.HTTPSConnection):
+    """A TLS connection to an address that names the domain in SNI."""
+
+    def __init__(self, address: Address, context: ssl.SSLContext) -> None:
+        super().__init__(address.host, address.port, timeout=address.timeout, context=context)
+        self._address = address
+        self._ssl = context
+
+    def connect(self) -> None:
+        plain = socket.create_connection((self._address.host, self._address.port), self._address.timeout)
+        self.sock = self._ssl.wrap_socket(plain, server_hostname=self._address.domain)
+
+
+def ask(address: Address) -> tuple[int, str]:
+    """Ask the edge once over a connection of its own; return the status and the colour that answered.
+
+    Raises OSError or http.client.HTTPException where there is no answer. The certificate is not checked here: that
+    is the confirm phase's business, and this asks over the loopback.
+    """
+    if address.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection: http.client.HTTPConnection = _Direct(address, context)
+    else:
+        connection = http.client.HTTPConnection(address.host, address.port, timeout=address.timeout)
+    try:
+        connection.request(
+            "GET", address.path, headers={"Host": address.domain, "User-Agent": "slipway-edge"}
+        )
+        response = connection.getresponse()
+        response.read()
+        return response.status, response.getheader(COLOUR_HEADER, "") or "none"
+    finally:
+        connection.close()
+
+
+def confirm(address: Address, colour: str, requests: int, deadline: float) -> int:
+    """Ask until `requests` answers in a row came from `colour` and none was a server error; return how many were asked.
+
+    `deadline` is of time.monotonic(). Raises EdgeError where that is not seen in time.
+    """
+    good = asked = 0
+    seen = "nothing"
+    while good < requests:
+        asked += 1
+        try:
+            status, answered_by = ask(address)
+            seen = f"status {status} from {answered_by}"
+            good = good + 1 if answered_by == colour and status < 500 else 0
+        except (OSError, http.client.HTTPException) as error:
+            seen = f"{type(error).__name__}: {error}"
+            good = 0
+        if good == 0:
+            if time.monotonic() > deadline:
+                raise EdgeError(
+                    f"Through the edge, {address.path} of {address.domain} does not answer from {colour}: last seen {seen}"
+                    f" ({asked} requests)."
+                )
+            time.sleep(0.01)
+    return asked

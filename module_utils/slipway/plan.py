@@ -1,0 +1,101 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What a run is going to do: which release, in which colour, from which files, and whether there is anything to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from .edge import other
+from .release import Record, live, release_id, rollback_target, same_content
+
+# How the inputs of a release are called when a person is told what has changed.
+INPUTS = {
+    "revision": "source",
+    "images": "images",
+    "environment": "environment",
+    "compose": "Compose file",
+    "services": "services",
+    "edge": "edge configuration",
+}
+
+
+class NothingToGoBackTo(Exception):
+    """There is no release to roll back to."""
+
+
+def digest(value: Any) -> str:
+    """Return a short digest of a JSON value, to see whether it has changed."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def differences(inputs: dict[str, str], record: Record | None) -> list[str]:
+    """Return what has changed since `record`, in words; everything where there is no record."""
+    if record is None:
+        return ["first release"]
+    before = record.get("inputs", {})
+    return [words for name, words in INPUTS.items() if inputs.get(name) != before.get(name)]
+
+
+def deploy(
+    records: list[Record], edge_colour: str, facts: Record, inputs: dict[str, str], force: bool
+) -> Record:
+    """Plan a deploy.
+
+    `records` are those of the leading host, `edge_colour` is what the edge points at, `facts` what is known of the
+    release (version, revision, services, ...), `inputs` a digest of each thing a release is made from. Where nothing has
+    changed the plan is the live release, with `needed` false.
+    """
+    current = live(records)
+    why = differences(inputs, current)
+    if force and not why:
+        why = ["asked for"]
+    if current and not why:
+        return {**current, "needed": False, "why": [], "previous_colour": current["colour"]}
+    identifier = release_id(facts["revision"])
+    return {
+        **facts,
+        "id": identifier,
+        "kind": "deploy",
+        "content": identifier,
+        "colour": other(edge_colour),
+        "previous_colour": edge_colour,
+        "previous": current["id"] if current else None,
+        "inputs": inputs,
+        "needed": True,
+        "why": why,
+    }
+
+
+def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Record:
+    """Plan a rollback: the release that was live before (or `wanted`) is to be live again, from the files it had then.
+
+    Raises NothingToGoBackTo, and ReleaseError where `wanted` never was live.
+    """
+    current = live(records)
+    target = rollback_target(records, wanted)
+    if target is None:
+        lived = current["id"] if current else "none"
+        raise NothingToGoBackTo(
+            f"There is no release to go back to: {lived} is live, and no other that was live and not taken back is kept."
+        )
+    if current and same_content(target) == same_content(current):
+        return {**current, "needed": False, "why": [], "previous_colour": current["colour"]}
+    # What a release is made from; the rest of a record is what became of it.
+    kept = (
+        "domain", "edge", "environment_key", "health", "images", "inputs", "revision", "routes", "servers", "services",
+        "system", "url", "version",
+    )  # fmt: skip
+    return {
+        **{key: target[key] for key in kept if key in target},
+        "id": release_id(target.get("revision", "0")),
+        "kind": "rollback",
+        "content": same_content(target),
+        "colour": other(edge_colour),
+        "previous_colour": edge_colour,
+        "previous": current["id"] if current else None,
+        "needed": True,
+        "why": [f"back to {same_content(target)}"],
+    }

@@ -1,0 +1,213 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Acts on the services of a Compose project on this host, through the docker command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import containers as core
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+
+
+class ProjectError(Exception):
+    """What docker refused, or which container did not become ready and why; `logs` has their last lines by name."""
+
+    def __init__(self, message: str, logs: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.logs = logs or {}
+
+
+@dataclass
+class Project:
+    """A Compose project: its name, and where its files lie (`root`; None where it is only stopped or removed).
+
+    `spec` is what `root` has beside the Compose files: which of them count (`files`), the environment file, the
+    `directory` that their relative paths start from, and the networks and volumes that are made beforehand.
+    """
+
+    run: Run
+    name: str
+    root: Path | None = None
+    spec: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run, name: str, root: str, spec: str, second: str) -> Project:
+        """Return the project whose files are in `root`, described by its file `spec`; `second` is slipway's Compose file.
+
+        Raises ProjectError where they are not there.
+        """
+        path = Path(root) / spec
+        if not path.exists():
+            raise ProjectError(
+                f"{path} is missing, so {name} can't be started: the release was not handed its files."
+            )
+        described = json.loads(path.read_text())
+        return cls(run, name, Path(root), {**described, "files": [*described["files"], second]})
+
+    def docker(self, *arguments: str) -> str:
+        """Run docker and return what it prints; ProjectError where it fails."""
+        return self._output(["docker", *arguments])
+
+    def _output(self, command: list[str]) -> str:
+        code, output, error = self.run(command)
+        if code:
+            last = "\n".join(error.strip().splitlines()[-15:])
+            shown = " ".join(command[command.index("docker") :])
+            raise ProjectError(f"`{shown}` failed:\n{last}")
+        return output
+
+    def compose(self, *arguments: str) -> str:
+        """Run docker compose with the project's files."""
+        root = self.root or Path()
+        # Variables of this shell would win over those of the environment file.
+        clean = [
+            "env",
+            "-i",
+            f"PATH={os.environ.get('PATH', os.defpath)}",
+            f"HOME={os.environ.get('HOME', '/root')}",
+        ]
+        command = [
+            *clean,
+            "docker",
+            "compose",
+            "--project-name",
+            self.name,
+            "--project-directory",
+            str(root / self.spec["directory"]),
+        ]
+        command += ["--env-file", str(root / self.spec["env_file"])]
+        for name in self.spec["files"]:
+            command += ["--file", str(root / name)]
+        return self._output([*command, *arguments])
+
+    def containers(self, services: Iterable[str] = ()) -> list[core.Container]:
+        """Return the project's containers, of all services or the named ones."""
+        mine = [f"label=com.docker.compose.project={self.name}", "label=com.docker.compose.oneoff=False"]
+        listed = self.docker(
+            "ps", "--all", "--quiet", *(word for one in mine for word in ("--filter", one))
+        ).split()
+        if not listed:
+            return []
+        # One may be removed between the two calls; what is left is what counts.
+        _code, output, _error = self.run(["docker", "inspect", *listed])
+        wanted = set(services)
+        return [found for found in core.parse_inspect(output) if not wanted or found["service"] in wanted]
+
+    def drifted(self) -> list[str]:
+        """Return the services whose containers were made from another configuration than the files ask for."""
+        hashes = dict(line.split() for line in self.compose("config", "--hash", "*").splitlines() if line)
+        made = {found["service"]: found["config_hash"] for found in self.containers()}
+        return sorted(name for name, known in made.items() if name in hashes and known != hashes[name])
+
+    def ensure(self) -> None:
+        """Make the networks and volumes that several projects share, where they are missing. None is ever removed."""
+        for kind in ("network", "volume"):
+            wanted = self.spec.get(f"{kind}s", [])
+            existing = set(self.docker(kind, "ls", "--format", "{{.Name}}").split()) if wanted else set()
+            for one in wanted:
+                if one["name"] not in existing:
+                    self.docker(kind, "create", *_options(one), one["name"])
+
+    def up(self, services: list[str], *, recreate: bool, timeout: float, settled: float) -> None:
+        """Create and start what is missing or (with `recreate`) changed, and return when every container is ready.
+
+        Raises ProjectError as soon as one can't become ready, or after `timeout` seconds. A container without a health
+        check is ready when it has been up for `settled` seconds.
+        """
+        self.ensure()
+        keep = [] if recreate else ["--no-recreate"]
+        before = _running(self.containers(services))
+        self.compose("up", "--detach", "--no-deps", "--no-build", "--pull", "never", *keep, *services)
+        started = time.monotonic()
+        while True:
+            containers = self.containers(services)
+            uptime = time.monotonic() - started
+            # One that ran before has proved itself.
+            states = {
+                found["name"]: core.readiness(
+                    found, settled if _running([found]) <= before else uptime, settled
+                )
+                for found in containers
+            }
+            failed = [found for found in containers if states[found["name"]] == "failed"]
+            waiting = [found for found in containers if states[found["name"]] == "waiting"]
+            if containers and not failed and not waiting:
+                return
+            if failed or uptime > timeout:
+                raise self.unready(failed or waiting, services, uptime)
+            time.sleep(0.2)
+
+    def unready(self, unready: list[core.Container], services: list[str], seconds: float) -> ProjectError:
+        """Return the error that says what is wrong with containers, with the last lines of their logs."""
+        logs = {}
+        lines = []
+        for found in unready:
+            _code, output, error = self.run(["docker", "logs", "--tail", "20", found["name"]])
+            logs[found["name"]] = (output + error).strip()
+            lines.append(f"{found['name']} {core.complaint(found)} (after {seconds:.0f} s). Its last lines:")
+            lines += [f"    {line}" for line in logs[found["name"]].splitlines()] or [
+                "    (it printed nothing)"
+            ]
+        nothing = f"Project {self.name} has no containers of {', '.join(services)} after `up`."
+        return ProjectError("\n".join(lines) or nothing, logs)
+
+    def stop(self, services: Iterable[str] = ()) -> bool:
+        """Stop containers, each with the grace its Compose file gives it; True where one was running."""
+        names = [
+            found["name"]
+            for found in self.containers(services)
+            if found["status"] in ("running", "restarting", "paused")
+        ]
+        if names:
+            self.docker("stop", *names)
+        return bool(names)
+
+    def remove(self, services: Iterable[str] = ()) -> bool:
+        """Stop and remove containers; True where there were any. Volumes and shared networks are never touched."""
+        self.stop(services)
+        names = [found["name"] for found in self.containers(services)]
+        if names:
+            self.docker("rm", "--force", *names)
+        return bool(names)
+
+
+def _options(one: dict[str, Any]) -> list[str]:
+    """Return the options of `docker network|volume create` for what a Compose file says of a network or volume."""
+    options = ["--driver", one["driver"]] if one.get("driver") else []
+    options += [
+        word for key, value in (one.get("driver_opts") or {}).items() for word in ("--opt", f"{key}={value}")
+    ]
+    options += [
+        word for key, value in (one.get("labels") or {}).items() for word in ("--label", f"{key}={value}")
+    ]
+    for flag in ("internal", "attachable"):
+        options += [f"--{flag}"] if one.get(flag) else []
+    if one.get("enable_ipv6"):
+        options.append("--ipv6")
+    for pool in (one.get("ipam") or {}).get("config") or []:
+        options += [
+            word for key in ("subnet", "gateway") if pool.get(key) for word in (f"--{key}", str(pool[key]))
+        ]
+    return options
+
+
+def _running(containers: list[core.Container]) -> set[tuple[str, str]]:
+    return {(found["id"], found["started_at"]) for found in containers if found["status"] == "running"}
+
+
+def changed(before: list[core.Container], after: list[core.Container]) -> bool:
+    """Say whether a running container was made, started, stopped or replaced between two looks."""
+    return _running(before) != _running(after)
+
+
+def public(containers: list[core.Container]) -> list[dict[str, Any]]:
+    """Return containers as a module reports them."""
+    return [{key: value for key, value in found.items() if key != "health_output"} for found in containers]

@@ -1,0 +1,103 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Put together the files a release runs from on one host, and have the module release_files write them there."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+# Ansible ships our module_utils to hosts, but does not put them where its own process finds them.
+_OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
+if _OURS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(_OURS)
+
+from ansible.module_utils.slipway import compose as compose_files
+from ansible.module_utils.slipway import declared, environment, override
+from ansible.module_utils.slipway.system import COLOURS, System
+from ansible.module_utils.slipway.yamlfile import dump
+
+
+class ActionModule(ActionBase):
+    """Renders on the controller, writes on the host."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the result of release_files."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        # Ansible's own kinds of text and number are of no use to YAML and JSON writers.
+        arguments = json.loads(json.dumps(self._task.args))
+        release, host, root = arguments["release"], arguments["host"], arguments["root"]
+        found = declared.read(arguments, task_vars or {})
+        system, compose = found.system, found.compose
+        shared, binary = _source_files(found.root, compose, system)
+        env_file = str(Path(compose.directory) / system.environment_file)
+        shared[env_file] = environment.render(found.texts)
+        made_beforehand = override.resources(compose, system, host)
+        spec: dict[str, Any] = {
+            "files": compose.files,
+            "env_file": env_file,
+            "directory": compose.directory,
+            **made_beforehand,
+        }
+        files: dict[str, str] = {}
+        directory = f"releases/{release['id']}"
+        if host in system.app_hosts:
+            files.update({f"{directory}/{name}": text for name, text in shared.items()})
+            running = {service.name for service in system.released_on(host)}
+            for colour in COLOURS:
+                over = override.colour_override(
+                    compose, system, colour, host, release["id"], release["images"]
+                )
+                files[f"{directory}/slipway-{colour}.yaml"] = dump(over)
+            spec["web"] = [name for name in release["services"]["web"] if name in running]
+            spec["worker"] = [name for name in release["services"]["worker"] if name in running]
+            files[f"{directory}/colour.json"] = json.dumps(spec, indent=2) + "\n"
+        if system.stateful_on(host):
+            files.update({f"stateful/{name}": text for name, text in shared.items()})
+            files["stateful/slipway.yaml"] = dump(
+                override.stateful_override(compose, system, host, release["images"])
+            )
+            services = [service.name for service in system.stateful_on(host)]
+            files["stateful/project.json"] = json.dumps({**spec, "services": services}, indent=2) + "\n"
+        module_arguments = {
+            "directory": root,
+            "files": files,
+            "secret": [name for name in files if name.endswith("/" + env_file)],
+            "base64": [
+                name for name in files if name.partition("/")[2].removeprefix(f"{release['id']}/") in binary
+            ],
+        }
+        result.update(
+            self._execute_module(
+                module_name="release_files", module_args=module_arguments, task_vars=task_vars
+            )
+        )
+        return result
+
+
+def _source_files(root: Path, compose: Any, system: System) -> tuple[dict[str, str], set[str]]:
+    """Return the source's files that must lie on the host, by path, and which of them are base64."""
+    texts: dict[str, str] = {}
+    binary: set[str] = set()
+    for needed in compose_files.needed_files(compose, system):
+        path = root / needed["path"]
+        if needed["path"].startswith(".."):
+            raise AnsibleActionFail(
+                f"{needed['path']} ({needed['why']}) lies outside the source, so it can't be shipped with it."
+            )
+        for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if not one.is_file():
+                continue
+            name = str(one.relative_to(root))
+            try:
+                texts[name] = one.read_text()
+            except UnicodeDecodeError:
+                texts[name] = base64.b64encode(one.read_bytes()).decode()
+                binary.add(name)
+    return texts, binary

@@ -1,0 +1,80 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Take the lock, and keep it alive from a process that ends with ansible-playbook."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shlex
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+HEARTBEAT = 3  # seconds between heartbeats
+WATCH = 0.2  # seconds between looks whether ansible-playbook still lives
+
+
+class ActionModule(ActionBase):
+    """Runs the module on the host, then starts the heartbeat."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the module's result."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = {**_this_run(), **self._task.args}
+        result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+        if (
+            arguments.get("state", "held") == "held"
+            and not self._task.check_mode
+            and not result.get("failed")
+        ):
+            self._start_heartbeat(str(result["path"]), str(arguments["token"]))
+        return {**result, "token": arguments["token"]}
+
+    def _start_heartbeat(self, path: str, token: str) -> None:
+        # The worker that runs this task ends with it; its parent is ansible-playbook.
+        playbook = os.getppid()
+        if os.fork():
+            return
+        with contextlib.suppress(BaseException):
+            os.setsid()
+            self._beat(playbook, path, token)
+        os._exit(0)
+
+    def _beat(self, playbook: int, path: str, token: str) -> None:
+        # Only our own lock is touched or removed: it may have been taken over meanwhile.
+        mine = f"grep -qs {shlex.quote(token)} {shlex.quote(path)}"
+        last = time.monotonic()
+        while _alive(playbook):
+            time.sleep(WATCH)
+            if time.monotonic() - last >= HEARTBEAT:
+                last = time.monotonic()
+                with contextlib.suppress(Exception):
+                    self._low_level_execute_command(f"{mine} && touch {shlex.quote(path)}")
+        self._display.verbosity = 0  # nobody is left to display to
+        self._low_level_execute_command(f"{mine} && rm -f {shlex.quote(path)}")
+
+
+def _this_run() -> dict[str, str]:
+    """Say who runs what where. The worker's parent is ansible-playbook; only playbooks are taken of its command line."""
+    playbook = os.getppid()
+    words = Path(f"/proc/{playbook}/cmdline").read_text().split("\0")
+    playbooks = [Path(word).name for word in words if word.endswith((".yml", ".yaml")) and "=" not in word]
+    started = Path(f"/proc/{playbook}/stat").read_text().rpartition(")")[2].split()[19]
+    return {
+        "owner": os.environ.get("SUDO_USER") or getpass.getuser(),
+        "controller": socket.gethostname(),
+        "command": playbooks[0] if playbooks else "ansible-playbook",
+        "token": f"{socket.gethostname()}-{playbook}-{started}",
+    }
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

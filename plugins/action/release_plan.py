@@ -1,0 +1,143 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Decide what a run does: see the documentation of the module of the same name."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+# Ansible ships our module_utils to hosts, but does not put them where its own process finds them.
+_OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
+if _OURS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(_OURS)
+
+from ansible.module_utils.slipway import compose as compose_files
+from ansible.module_utils.slipway import declared, environment, plan
+from ansible.module_utils.slipway.interpolate import interpolate
+from ansible.module_utils.slipway.release import ReleaseError, live
+from ansible.module_utils.slipway.system import COLOURS
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller only."""
+
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the plan as `release`."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        # Ansible's own kinds of text and number are of no use to YAML and JSON writers.
+        arguments = json.loads(json.dumps(self._task.args))
+        records, edge = arguments["records"], arguments["edge"]
+        try:
+            if arguments.get("kind", "deploy") == "rollback":
+                planned = plan.rollback(records, edge, arguments.get("wanted") or None)
+            else:
+                facts, inputs = self._release(arguments, records, task_vars or {})
+                planned = plan.deploy(records, edge, facts, inputs, bool(arguments.get("force", False)))
+        except (ReleaseError, plan.NothingToGoBackTo) as error:
+            raise AnsibleActionFail(str(error)) from error
+        before = live(records)
+        planned["previous_content"] = before["content"] if before else None
+        planned["upstreams"] = _upstreams(planned, before)
+        # The directory each colour runs from.
+        planned["directories"] = {
+            one["colour"]: f"{arguments['root']}/releases/{one['content']}" for one in (before, planned) if one
+        }
+        shown = {
+            key: planned.get(key)
+            for key in ("id", "kind", "version", "revision", "colour", "previous", "url", "system")
+        }
+        if planned["needed"]:
+            result["report"] = {"release": shown}
+        else:
+            result["report"] = {"release": {**shown, "nothing_to_do": True, "verdict": "live"}}
+        result["release"] = planned
+        result["changed"] = False
+        return result
+
+    @staticmethod
+    def _release(
+        arguments: dict[str, Any], records: list[dict[str, Any]], task_vars: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return what a deploy would be made of, and a digest of each part."""
+        variables, source = arguments["variables"], arguments["source"]
+        found = declared.read(arguments, task_vars)
+        system, compose = found.system, found.compose
+        builds = compose_files.build_plan(
+            compose, system, source["revision"], variables.get("app_build_args")
+        )
+        references = compose_files.images(compose, system, builds)
+        built = {name for one in builds for name in one["services"]}
+        # The only variables a build is given: anything more would end up in the image's history.
+        provided = {"REVISION": source["revision"][:12], "VERSION": source.get("version") or ""}
+        before = live(records)
+        key = (before or {}).get("environment_key") or secrets.token_hex(16)
+        web = system.of_kind("web")
+        first = web[0] if web else None
+        facts = {
+            "system": system.name,
+            "domain": variables["app_domain"],
+            "url": f"{'http' if arguments['edge_settings'].get('tls') == 'none' else 'https'}://{variables['app_domain']}",
+            "version": source.get("version", ""),
+            "revision": source["revision"],
+            "builds": [_build(one, provided) for one in builds],
+            "references": {name: reference for name, reference in references.items() if name not in built},
+            "image_owners": {name: name for name in references}
+            | {name: one["service"] for one in builds for name in one["services"]},
+            "images": references,
+            "services": {
+                kind: [one.name for one in system.of_kind(kind)]
+                for kind in ("web", "worker", "job", "stateful")
+            },
+            "health": first.health if first else "/",
+            "routes": [{"service": one.name, "route": one.route, "health": one.health} for one in web],
+            "servers": {
+                one.name: {
+                    colour: [
+                        f"{system.addresses[host]}:{port}"
+                        for host in system.app_hosts
+                        for port in range(
+                            system.ports(one.name, colour)[0], system.ports(one.name, colour)[1] + 1
+                        )
+                    ]
+                    for colour in COLOURS
+                }
+                for one in web
+            },
+            "edge": arguments["edge_settings"],
+            "environment_key": key,
+        }
+        inputs = {
+            "revision": source["revision"],
+            "images": plan.digest([references, arguments.get("image_ids", {})]),
+            "environment": environment.checksum(found.texts, bytes.fromhex(key)),
+            "compose": plan.digest([compose.data, variables.get("app_build_args")]),
+            "services": plan.digest([facts["services"], facts["servers"], variables["app_services"]]),
+            "edge": plan.digest([variables["app_domain"], facts["routes"], arguments["edge_settings"]]),
+        }
+        return facts, inputs
+
+
+def _build(one: dict[str, Any], provided: dict[str, str]) -> dict[str, Any]:
+    """Return an entry of the build plan as image_build takes it."""
+    build = one["build"]
+    args = {name: interpolate(str(value), provided) for name, value in (build.get("args") or {}).items()}
+    entry = {"service": one["service"], "tag": one["image"], "context": build["context"], "args": args}
+    return {**entry, **{key: build[key] for key in ("dockerfile", "target") if build.get(key)}}
+
+
+def _upstreams(planned: dict[str, Any], before: dict[str, Any] | None) -> dict[str, dict[str, list[str]]]:
+    """Return the servers by web service and colour: those of the new release, and of the old one in its colour."""
+    upstreams = {name: dict(servers) for name, servers in planned.get("servers", {}).items()}
+    for name, servers in (before or {}).get("servers", {}).items():
+        if before and before["colour"] != planned["colour"]:
+            upstreams.setdefault(name, dict(servers))[before["colour"]] = servers[before["colour"]]
+    return upstreams

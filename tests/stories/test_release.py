@@ -1,0 +1,70 @@
+"""The life of a system: shipped, shipped again, taken back; and releases that are broken."""
+
+from __future__ import annotations
+
+from conftest import System, on, ship, traffic
+
+
+def test_first_release_on_empty_hosts_and_then_nothing_to_do(reviews: System) -> None:
+    first = reviews.deploy("v1")
+    assert first.code == 0, first.output[-4000:]
+    assert first.verdict == "live"
+    assert reviews.version() == "1.0.0"
+    seeded = reviews.run("playbooks/job.yml", job="seed")
+    assert seeded.code == 0, seeded.output[-3000:]
+    assert int(reviews.sql("select count(*) from marketing.qr_scans")) >= 100_000
+
+    before = {host: reviews.containers(host) for host in ("app1", "app2", "data1")}
+    again = reviews.deploy("v1")
+    assert again.code == 0, again.output[-4000:]
+    assert again.changed == 0, again.output[-4000:]
+    assert {host: reviews.containers(host) for host in before} == before
+    assert len(reviews.records()) == 1
+
+
+def test_the_next_release_and_the_way_back_fail_no_request(reviews: System) -> None:
+    ship(reviews, "v1")
+    with traffic(reviews) as seen:
+        done = reviews.deploy("v2")
+        assert done.code == 0, done.output[-4000:]
+        assert reviews.version() == "2.0.0"
+    seen.assert_none_failed()
+    assert seen.releases == {"1.0.0", "2.0.0"}
+
+    with traffic(reviews) as seen:
+        back = reviews.rollback()
+        assert back.code == 0, back.output[-4000:]
+        assert reviews.version() == "1.0.0"
+    seen.assert_none_failed()
+    assert seen.releases == {"1.0.0", "2.0.0"}
+    for host in ("app1", "app2"):
+        assert all("-web-" in name or "-worker-" in name for name in reviews.containers(host))
+    # Two generations of the worker never overlapped: the application keeps account of them itself.
+    assert reviews.sql("select count(*) from ops.worker_overlaps") == "0"
+
+
+def test_a_release_that_never_gets_healthy_has_no_traffic(reviews: System) -> None:
+    ship(reviews, "v1")
+    with traffic(reviews) as seen:
+        done = reviews.deploy("broken-unhealthy", colour_timeout=45)
+        assert done.code != 0
+        assert done.verdict == "abandoned", done.output[-4000:]
+    seen.assert_none_failed()
+    assert seen.releases == {"1.0.0"}
+    assert reviews.records()[-1]["verdict"] == "abandoned"
+    for host in ("app1", "app2"):
+        # The old colour alone is left.
+        colours = {name.split("-")[1] for name in reviews.containers(host, running=False)}
+        assert len(colours) == 1, colours
+
+
+def test_a_migration_that_fails_half_way_leaves_the_schema(reviews: System) -> None:
+    ship(reviews, "v1")
+    schema = "docker exec reviews-db-1 pg_dump -U reviews -s reviews | grep -v '^.restrict\\|^.unrestrict' | md5sum"
+    counts = "select count(*), sum(hashtext(r::text)) from feedback.customer_reviews r"
+    before = on("data1", schema), reviews.sql(counts)
+    done = reviews.deploy("broken-migration")
+    assert done.code != 0
+    assert done.verdict == "abandoned", done.output[-4000:]
+    assert reviews.version() == "1.0.0"
+    assert (on("data1", schema), reviews.sql(counts)) == before

@@ -1,0 +1,211 @@
+"""The application's Compose files: what they say, what travels with them, what is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.slipway.compose import (
+    Compose,
+    as_mapping,
+    build_plan,
+    images,
+    load,
+    minimal,
+    mounts,
+    needed_files,
+    service_networks,
+)
+from ansible.module_utils.slipway.system import System
+
+
+def written(root: Path, **files: str) -> Compose:
+    """Write files (`a__b` for a/b.yaml) and load compose.yaml."""
+    for name, text in files.items():
+        path = root / f"{name.replace('__', '/')}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return load(root, ["compose.yaml"])
+
+
+def system(**services: dict[str, Any]) -> System:
+    """A system with these services."""
+    return System.of({"app_name": "shop", "app_services": services}, {}, {})
+
+
+JOB = {"kind": "job"}
+
+
+def test_files_are_merged_and_extended(tmp_path: Path) -> None:
+    compose = written(
+        tmp_path,
+        compose="include: [more.yaml]\nservices:\n"
+        "  web: {extends: {file: base.yaml, service: b}, ports: [1]}\n  x: {image: x}\n",
+        base="services: {b: {extends: c, image: i, ports: [2]}, c: {image: c, restart: always}}\n",
+        more="services: {mail: {image: m}}\n",
+    )
+    assert compose.problems == []
+    assert compose.complete
+    assert compose.services["web"]["image"] == "i"
+    assert compose.services["web"]["ports"] == [2, 1]
+    assert compose.services["web"]["restart"] == "always"
+    assert set(compose.services) == {"web", "x", "mail"}
+    (tmp_path / "prod.yaml").write_text("services: {x: !reset null, web: {ports: !override [3], image: j}}\n")
+    both = load(tmp_path, ["compose.yaml", "prod.yaml"])
+    assert both.services["web"]["ports"] == [3]
+    assert set(both.services) == {"web", "mail"}
+    assert both.locate("services", "web", "image") == ("prod.yaml", 1)
+    assert both.locate("services", "web", "extends") == ("compose.yaml", 3)
+
+
+def test_a_service_that_extends_itself_does_not_hang(tmp_path: Path) -> None:
+    compose = written(tmp_path, compose="services: {a: {extends: b, image: i}, b: {extends: a}}\n")
+    assert compose.services["a"]["image"] == "i"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("a: [1\nb: 2\n", 2, "is not YAML"),
+        ("- a\n", 1, "is not a Compose file"),
+        ("", 1, "is not a Compose file"),
+    ],
+)
+def test_unreadable_files_are_problems(tmp_path: Path, text: str, line: int, said: str) -> None:
+    compose = written(tmp_path, compose=text)
+    assert [(one.file, one.line) for one in compose.problems] == [("compose.yaml", line)]
+    assert said in compose.problems[0].problem
+    assert not compose.complete
+
+
+def test_missing_files_and_keys_that_stand_twice(tmp_path: Path) -> None:
+    assert "No such file" in load(tmp_path, ["compose.yaml"]).problems[0].problem
+    twice = written(tmp_path, compose="services:\n  a: {image: x}\n  a: {image: y}\n")
+    assert [(one.line, one.key) for one in twice.problems] == [(3, "services.a")]
+    assert twice.complete
+
+
+def test_mounts() -> None:
+    service = {
+        "volumes": [
+            "named:/a",
+            "./rel:/b:ro",
+            "/abs:/c",
+            "~/home:/d",
+            "/anonymous",
+            "${DIR:-./x}:/e:z,ro",
+            {"type": "bind", "source": "conf", "target": "/f", "read_only": True},
+            {"type": "volume", "target": "/g"},
+        ]
+    }
+    assert mounts(service) == [
+        ("volume", "named", False),
+        ("bind", "./rel", True),
+        ("bind", "/abs", False),
+        ("bind", "~/home", False),
+        ("volume", "", False),
+        ("bind", "${DIR:-./x}", True),
+        ("bind", "conf", True),
+        ("volume", "", False),
+    ]
+
+
+def test_networks_and_mappings() -> None:
+    assert service_networks({}) == {"default": {}}
+    assert service_networks({"networks": ["a"]}) == {"a": {}}
+    assert service_networks({"networks": {"a": None, "b": {"aliases": ["x"]}}}) == {
+        "a": {},
+        "b": {"aliases": ["x"]},
+    }
+    assert service_networks({"network_mode": "host"}) == {}
+    assert as_mapping(["A=1", "B", "C="]) == {"A": "1", "B": None, "C": ""}
+
+
+def test_files_that_travel(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "compose.yaml").write_text(
+        """
+include: [../more.yaml]
+services:
+  web:
+    image: x
+    extends: {file: base.yaml, service: b}
+    env_file: [.env, {path: extra.env, required: false}]
+    volumes: ["./conf:/conf:ro", "../outside:/o", "named:/n", "/abs:/a", "${DIR}:/d"]
+  ignored: {image: x, volumes: ["./not:/n"]}
+secrets: {key: {file: ./key.pem}}
+configs: {site: {file: site.conf}, inline: {content: x}}
+"""
+    )
+    (tmp_path / "more.yaml").write_text("services: {}\n")
+    (tmp_path / "deploy" / "base.yaml").write_text("services: {b: {image: y}}\n")
+    (tmp_path / "deploy" / "conf").mkdir()
+    compose = load(tmp_path, ["deploy/compose.yaml"])
+    found = {
+        entry["path"]: (entry["why"], entry["exists"]) for entry in needed_files(compose, system(web=JOB))
+    }
+    assert found == {
+        "deploy/compose.yaml": ("Compose file", True),
+        "more.yaml": ("include", True),
+        "deploy/conf": ("bind mount", True),
+        "outside": ("bind mount", False),
+        "deploy/extra.env": ("env_file", False),
+        "deploy/site.conf": ("config", False),
+        "deploy/key.pem": ("secret", False),
+        "deploy/base.yaml": ("extends", True),
+    }
+
+
+def test_build_plan(tmp_path: Path) -> None:
+    compose = written(
+        tmp_path,
+        compose="""
+services:
+  web: {build: {context: ., args: [A=1]}, image: team/shop}
+  worker: {build: {context: ./, args: {A: "1"}}, command: work}
+  migrate: {image: team/shop}
+  admin: {build: admin}
+  replaced: {build: .}
+  remote: {build: "https://example.test/x.git"}
+  unused: {build: nowhere}
+  db: {image: "postgres:17"}
+""",
+    )
+    names = ("web", "worker", "migrate", "admin", "remote", "db")
+    declared = system(**dict.fromkeys(names, JOB), replaced={"kind": "job", "image": "other:1"})
+    plan = build_plan(compose, declared, "0123456789abcdef", {"B": 2})
+    assert [(entry["service"], entry["image"], entry["services"]) for entry in plan] == [
+        ("web", "shop-web:0123456789ab", ["web", "worker", "migrate"]),
+        ("admin", "shop-admin:0123456789ab", ["admin"]),
+        ("remote", "shop-remote:0123456789ab", ["remote"]),
+    ]
+    assert plan[0]["build"] == {"context": ".", "args": {"A": "1", "B": 2}}
+    assert plan[1]["build"]["context"] == "admin"
+    assert plan[2]["build"]["context"] == "https://example.test/x.git"
+    assert images(compose, declared, plan) == {
+        "web": "shop-web:0123456789ab",
+        "worker": "shop-web:0123456789ab",
+        "migrate": "shop-web:0123456789ab",
+        "admin": "shop-admin:0123456789ab",
+        "remote": "shop-remote:0123456789ab",
+        "db": "postgres:17",
+        "replaced": "other:1",
+    }
+
+
+def test_the_file_of_a_system_that_has_none() -> None:
+    declared = system(
+        web={"kind": "web", "port": 80, "image": "x:1"},
+        db={"kind": "stateful", "image": "pg:17", "data": "/var/lib/pg", "command": ["run"]},
+    )
+    data = minimal(declared, environment=True)
+    assert data["services"]["web"] == {
+        "image": "x:1",
+        "security_opt": ["no-new-privileges:true"],
+        "env_file": [".env"],
+    }
+    assert data["services"]["db"]["volumes"] == ["db-data:/var/lib/pg"]
+    assert data["services"]["db"]["command"] == ["run"]
+    assert data["volumes"] == {"db-data": {}}
+    assert "env_file" not in minimal(declared, environment=False)["services"]["web"]

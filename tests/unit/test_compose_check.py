@@ -1,0 +1,149 @@
+"""What stands in the way of a release, by the Compose file alone."""
+# ruff: noqa: E501 (the table of mistakes reads best with one a line)
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.slipway.compose import load
+from ansible.module_utils.slipway.compose_check import (
+    _without_values,
+    check,
+    interpolations,
+    is_moving,
+)
+from ansible.module_utils.slipway.system import System
+
+SERVICES: dict[str, dict[str, Any]] = {
+    "web": {"kind": "web", "port": 80},
+    "worker": {"kind": "worker"},
+    "migrate": {"kind": "job"},
+    "db": {"kind": "stateful", "port": 5432},
+}
+GOOD = """
+services:
+  web: {image: w, volumes: ["data:/d"]}
+  worker: {image: w}
+  migrate: {image: w}
+  db: {image: "postgres:17", ports: ["5432:5432"], container_name: the-db}
+  dev: {image: d, profiles: [dev], ports: ["1:1"]}
+volumes: {data: {}}
+"""
+
+
+def problems(
+    root: Path,
+    text: str,
+    *,
+    provided: frozenset[str] = frozenset(),
+    ignored: tuple = (),
+    services: Any = None,
+) -> list[str]:
+    """Return the problems of a Compose file as lines."""
+    (root / "compose.yaml").write_text(text)
+    system = System.of({"app_name": "shop", "app_services": services or SERVICES}, {}, {})
+    found = check(load(root, ["compose.yaml"]), system, provided, lambda path: ("app.yml", 7), ignored)
+    return [one.text() for one in found]
+
+
+def test_a_good_file_has_no_problems(tmp_path: Path) -> None:
+    assert problems(tmp_path, GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("web: {image: w", 'web: {image: w, ports: ["80:80"]', "compose.yaml:3: services.web.ports: a web service publishes ports"),
+        ("worker: {image: w", "worker: {image: w, container_name: x", "compose.yaml:4: services.worker.container_name: a worker"),
+        ("web: {image: w", "web: {image: w, network_mode: host", "compose.yaml:3: services.web.network_mode: "),
+        ("web: {image: w", "web: {image: w, links: [db]", "services.web.links: a web service uses links"),
+        ("web: {image: w", "web: {image: w, volumes_from: [db]", "services.web.volumes_from: "),
+        ("web: {image: w", "web: {image: w, networks: {default: {ipv4_address: 10.0.0.1}}", "services.web.networks.default.ipv4_address: is fixed"),
+        ("postgres:17", "postgres", "compose.yaml:6: services.db.image: image 'postgres' of a stateful service"),
+        ("postgres:17", "postgres:latest", "services.db.image: "),
+        ("  worker:", "  wrker:", "app.yml:7: app_services.worker: the Compose file (compose.yaml) has no service 'worker' -> did you mean 'wrker'?"),
+        ("volumes: {data", "  mail: {image: m}\nvolumes: {data", "compose.yaml:8: services.mail: is not in app_services"),
+        ("worker: {image: w}", "worker: {}", "compose.yaml:4: services.worker: has neither image nor build"),
+        ('"data:/d"', '"./data:/d"', "compose.yaml:3: services.web.volumes: './data' does not exist in the source: each release"),
+        ('"data:/d"', '"./c:/d:ro"', "services.web.volumes: './c' does not exist in the source -> add the file"),
+        ('"data:/d"', '"../c:/d"', "services.web.volumes: bind mount '../c' lies outside the source"),
+        ("worker: {image: w", "worker: {image: w, env_file: no.env", "services.worker.env_file: env_file 'no.env' does not exist"),
+        ("volumes: {data", "networks: {default: {ipam: {config: [{subnet: 10.0.0.0/24}]}}}\nvolumes: {data", "networks.default.ipam.config: has fixed"),
+        ("worker: {image: w", 'worker: {image: "$IMG"', "compose.yaml:4: services.worker.image: uses ${IMG}"),
+        ("dev: {image: d", 'dev: {image: "${IMG:?}"', "compose.yaml:7: services.dev.image: uses ${IMG}"),
+    ],
+)  # fmt: skip
+def test_one_mistake_is_one_problem(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert old in GOOD
+    found = problems(tmp_path, GOOD.replace(old, new))
+    assert len(found) == 1
+    assert expected in found[0]
+    assert " -> " in found[0], "every problem has a fix"
+
+
+def test_all_mistakes_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("image: w", 'image: w, ports: ["80:80"], container_name: c').replace(
+        "postgres:17", "postgres"
+    )
+    keys = {line.split(": ")[1] for line in problems(tmp_path, text)}
+    assert keys >= {
+        f"services.{name}.{key}" for name in ("web", "worker") for key in ("ports", "container_name")
+    }
+    assert "services.db.image" in keys
+
+
+def test_ignored_services(tmp_path: Path) -> None:
+    text = GOOD.replace("volumes: {data", "  mail: {image: '${TAG}', ports: ['1:1']}\nvolumes: {data")
+    assert problems(tmp_path, text, ignored=("mail",)) == []
+    assert "app_services_ignored: names 'mial'" in "".join(problems(tmp_path, text, ignored=("mial", "mail")))
+
+
+def test_a_replacement_makes_the_image_of_the_file_irrelevant(tmp_path: Path) -> None:
+    services = {**SERVICES, "db": {"kind": "stateful", "image": "mine/pg:17"}}
+    assert problems(tmp_path, GOOD.replace("postgres:17", "postgres"), services=services) == []
+
+
+def test_the_environment_file_need_not_exist(tmp_path: Path) -> None:
+    assert problems(tmp_path, GOOD.replace("web: {image: w", "web: {image: w, env_file: ./.env")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "provided", "expected"),
+    [
+        ("$A ${B}", set(), [("A", False), ("B", False)]),
+        ("$$A $${B} $", set(), []),
+        ("${A:-x}${A-x}${A:+x}${A+x}", set(), []),
+        ("${A:?x} ${A?}", set(), [("A", True), ("A", True)]),
+        ("${A:-${B}}", set(), [("B", False)]),
+        ("${A:-${B}} $C", {"A"}, [("C", False)]),
+        ("${A:+${B}} $C", set(), [("C", False)]),
+        ("${A:+${B}}", {"A"}, [("B", False)]),
+        ("$A$B", {"A"}, [("B", False)]),
+        ("${A:-{x}} $B", {"A"}, [("B", False)]),
+    ],
+)
+def test_interpolations(text: str, provided: set[str], expected: list) -> None:
+    assert interpolations(text, provided) == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "moving"),
+    [
+        ("postgres", True),
+        ("postgres:latest", True),
+        ("host:5000/postgres", True),
+        ("host:5000/postgres:17", False),
+        ("postgres:17", False),
+        ("postgres@sha256:00", False),
+    ],
+)
+def test_moving_tags(image: str, moving: bool) -> None:
+    assert is_moving(image) is moving
+
+
+def test_values_are_taken_out_of_what_compose_says() -> None:
+    texts = {"SECRET": 's3cr"et-value', "SHORT": "two", "EMPTY": ""}
+    said = _without_values('parsing "s3cr\\"et-value", "two", twofold s3cr"et-value', texts)
+    assert said == 'parsing "(value of SECRET)", "(value of SHORT)", twofold (value of SECRET)'

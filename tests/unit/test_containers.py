@@ -1,0 +1,48 @@
+"""Whether containers are ready, and what is said where they are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.module_utils.slipway import containers as core
+
+
+def container(**more: Any) -> core.Container:
+    return {
+        "name": "shop-blue-web-1", "status": "running", "health": "none", "health_output": "", "restarts": 0,
+        "exit_code": 0, "oom_killed": False, "error": "", **more,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seen", "uptime", "state"),
+    [
+        ({"health": "healthy"}, 0.1, "ready"),
+        ({"health": "starting"}, 99, "waiting"),
+        ({"health": "unhealthy"}, 99, "failed"),
+        ({}, 1.9, "waiting"),
+        ({}, 2.0, "ready"),
+        ({"status": "created"}, 99, "waiting"),
+        ({"status": "exited"}, 0.1, "failed"),
+        ({"status": "restarting"}, 0.1, "failed"),
+        # Up again after a crash: it would pass a health check now and then, and never serve.
+        ({"restarts": 1, "health": "healthy"}, 99, "failed"),
+    ],
+)
+def test_readiness(seen: dict[str, Any], uptime: float, state: str) -> None:
+    assert core.readiness(container(**seen), uptime, settled=2) == state
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        ({"oom_killed": True, "status": "exited", "exit_code": 137}, "memory"),
+        ({"error": "port is already allocated"}, "port is already allocated"),
+        ({"restarts": 3, "exit_code": 1}, "restarted 3 times"),
+        ({"status": "exited", "exit_code": 7}, "exit code 7"),
+        ({"health": "unhealthy", "health_output": "connection refused"}, "connection refused"),
+    ],
+)
+def test_complaints(seen: dict[str, Any], words: str) -> None:
+    assert words in core.complaint(container(**seen))

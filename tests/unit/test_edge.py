@@ -1,0 +1,104 @@
+"""The switch: flags, and seeing through the edge that it has turned."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.slipway import edge
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@given(st.lists(st.sampled_from(["blue", "green", "none"]), max_size=8))
+def test_it_points_where_it_was_last_turned(
+    tmp_path_factory: pytest.TempPathFactory, turns: list[str]
+) -> None:
+    flags = tmp_path_factory.mktemp("edge")
+    now = "none"
+    for colour in turns:
+        assert edge.point(flags, colour) is (colour != now)
+        now = colour
+        assert edge.pointed_at(flags) == colour
+    assert edge.pointed_at(flags) == now
+
+
+def test_from_one_colour_to_the_other_it_never_points_nowhere(tmp_path: Path) -> None:
+    edge.point(tmp_path, "blue")
+    seen: set[str] = set()
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            # As nginx does it: blue first, then green over it.
+            colour = "none"
+            if (tmp_path / "blue").exists():
+                colour = "blue"
+            if (tmp_path / "green").exists():
+                colour = "green"
+            seen.add(colour)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    for turn in range(300):
+        edge.point(tmp_path, "green" if turn % 2 == 0 else "blue")
+    stop.set()
+    looker.join()
+    assert seen <= {"blue", "green"}
+
+
+def test_other() -> None:
+    assert [edge.other(colour) for colour in ("blue", "green", "none")] == ["green", "blue", "blue"]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    answers: list[tuple[int, str]]
+
+    def do_GET(self) -> None:
+        status, colour = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        self.send_response(status)
+        self.send_header(edge.COLOUR_HEADER, colour)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def server() -> Iterator[http.server.ThreadingHTTPServer]:
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.shutdown()
+
+
+def address(server: http.server.ThreadingHTTPServer) -> edge.Address:
+    return edge.Address("site.test", port=server.server_address[1], tls=False)
+
+
+def test_answers_count_in_a_row_and_server_errors_do_not(server: http.server.ThreadingHTTPServer) -> None:
+    Handler.answers = [
+        (200, "blue"),
+        (200, "green"),
+        (502, "green"),
+        (200, "green"),
+        (200, "blue"),
+        (404, "green"),
+    ]
+    assert edge.confirm(address(server), "green", 3, time.monotonic() + 5) == 8
+
+
+def test_what_was_seen_last_is_said(server: http.server.ThreadingHTTPServer) -> None:
+    Handler.answers = [(503, "none")]
+    with pytest.raises(edge.EdgeError, match="status 503 from none"):
+        edge.confirm(address(server), "green", 3, time.monotonic() + 0.2)
+
+
+def test_nobody_listens() -> None:
+    with pytest.raises(edge.EdgeError, match="ConnectionRefusedError"):
+        edge.confirm(edge.Address("site.test", port=1, tls=False), "green", 1, time.monotonic() + 0.1)

@@ -1,0 +1,67 @@
+"""What a run is going to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.module_utils.slipway import plan
+
+FACTS: dict[str, Any] = {"version": "v2", "revision": "bbbbbbbbbb", "services": {"web": ["web"]}}
+INPUTS = {"revision": "bbbbbbbbbb", "environment": "e1", "compose": "c1"}
+LIVE = {
+    "id": "20261121T210000Z-aaaaaaa",
+    "content": "20261121T210000Z-aaaaaaa",
+    "colour": "blue",
+    "verdict": "live",
+    "live_from": "2026-11-21T21:05:00Z",
+    "version": "v1",
+    "inputs": {"revision": "aaaaaaaaaa", "environment": "e1", "compose": "c1"},
+}
+
+
+def test_the_first_release() -> None:
+    made = plan.deploy([], "none", FACTS, INPUTS, force=False)
+    assert (
+        made["needed"]
+        and made["colour"] == "blue"
+        and made["previous"] is None
+        and made["previous_colour"] == "none"
+    )
+    assert made["id"].endswith("-bbbbbbb") and made["content"] == made["id"]
+
+
+def test_the_next_release_takes_the_other_colour_and_says_what_has_changed() -> None:
+    made = plan.deploy([LIVE], "blue", FACTS, INPUTS, force=False)
+    assert made["colour"] == "green" and made["previous"] == LIVE["id"] and made["why"] == ["source"]
+
+
+def test_nothing_has_changed() -> None:
+    same = plan.deploy([LIVE], "blue", FACTS, LIVE["inputs"], force=False)
+    assert not same["needed"] and same["id"] == LIVE["id"] and same["colour"] == "blue"
+    forced = plan.deploy([LIVE], "blue", FACTS, LIVE["inputs"], force=True)
+    assert forced["needed"] and forced["why"] == ["asked for"]
+
+
+def test_the_edge_decides_which_colour_is_free() -> None:
+    # A switch back after the record was written must not put the new release over the live one.
+    assert plan.deploy([LIVE], "green", FACTS, INPUTS, force=False)["colour"] == "blue"
+
+
+def test_a_rollback_runs_from_the_files_of_the_older_release() -> None:
+    older = {**LIVE, "live_until": "2026-11-21T22:00:00Z"}
+    newer = {
+        **LIVE,
+        "id": "20261121T215500Z-ccccccc",
+        "content": "20261121T215500Z-ccccccc",
+        "colour": "green",
+        "live_from": "2026-11-21T22:00:00Z",
+    }
+    made = plan.rollback([older, newer], "green", None)
+    assert made["kind"] == "rollback" and made["content"] == older["content"] and made["colour"] == "blue"
+    assert made["version"] == "v1" and made["previous"] == newer["id"] and "live_from" not in made
+
+
+def test_no_release_to_go_back_to_is_said() -> None:
+    with pytest.raises(plan.NothingToGoBackTo, match=LIVE["id"]):
+        plan.rollback([LIVE], "blue", None)

@@ -1,0 +1,157 @@
+"""Release records: which is live, where a rollback goes, how one that broke off is settled."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.slipway import release as core
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def record(number: int, **more: object) -> core.Record:
+    identifier = f"20261121T2100{number:02d}Z-abc000{number}"
+    return {"id": identifier, "content": identifier, "colour": "blue", "kind": "deploy", **more}
+
+
+def went_live(number: int, until: int | None = None, **more: object) -> core.Record:
+    ended = {"live_until": f"2026-11-21T22:00:{until:02d}Z"} if until is not None else {}
+    return record(number, verdict="live", live_from=f"2026-11-21T22:00:{number:02d}Z", **ended, **more)
+
+
+def test_an_id_has_its_time_and_the_short_revision() -> None:
+    moment = datetime.datetime(2026, 11, 21, 21, 0, tzinfo=datetime.timezone.utc)
+    assert core.release_id("1A2B3C4D5E", moment) == "20261121T210000Z-1a2b3c4"
+    assert core.RELEASE_ID.match(core.release_id("tree-ÄÖ", moment))
+    assert core.RELEASE_ID.match(core.release_id("", moment))
+
+
+@pytest.mark.parametrize("identifier", ["../../etc", "", "20261121T210000Z-", "20261121T210000Z-a/b"])
+def test_what_is_not_an_id_is_no_path(tmp_path: Path, identifier: str) -> None:
+    with pytest.raises(core.ReleaseError, match="not the id"):
+        core.Releases(tmp_path).directory(identifier)
+
+
+def test_records_survive_being_written_and_an_equal_one_is_not_written(tmp_path: Path) -> None:
+    releases = core.Releases(tmp_path)
+    assert releases.write(record(1)) is True
+    assert releases.write(record(1)) is False
+    assert releases.write(record(1, phase="build")) is True
+    assert releases.all() == [record(1, phase="build")]
+    assert (tmp_path / "releases" / record(1)["id"] / "record.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    releases = core.Releases(tmp_path)
+    releases.write(record(1))
+    path = tmp_path / "releases" / record(1)["id"] / "record.json"
+    path.write_text('{"id": ')
+    with pytest.raises(core.ReleaseError, match=str(path)):
+        releases.all()
+
+
+def test_the_live_release_is_the_one_that_went_live_last_and_was_not_ended() -> None:
+    assert core.live([]) is None
+    assert core.live([record(1, verdict="abandoned")]) is None
+    second = went_live(2)
+    assert core.live([went_live(1, until=2), second, record(3, verdict="rolled_back"), record(4)]) == second
+
+
+def test_a_rollback_goes_to_the_release_that_was_live_before() -> None:
+    first, second = went_live(1, until=3), went_live(3)
+    assert core.rollback_target([first, record(2, verdict="abandoned"), second]) == first
+
+
+def test_a_second_rollback_does_not_bring_the_bad_release_back() -> None:
+    oldest, old = went_live(1, until=2), went_live(2, until=3)
+    bad = went_live(3, until=4, taken_back=True)
+    rollback = went_live(4, kind="rollback", content=old["content"])
+    assert core.rollback_target([oldest, old, bad, rollback]) == oldest
+
+
+def test_a_release_that_never_was_live_can_not_be_named() -> None:
+    records = [went_live(1, until=3), record(2, verdict="abandoned"), went_live(3)]
+    with pytest.raises(core.ReleaseError, match="never live"):
+        core.rollback_target(records, record(2)["id"])
+    named = core.rollback_target(records, record(1)["id"])
+    assert named is not None and named["id"] == record(1)["id"]
+
+
+def test_nothing_to_go_back_to() -> None:
+    assert core.rollback_target([]) is None
+    assert core.rollback_target([went_live(1)]) is None
+
+
+def test_going_live_ends_the_release_before() -> None:
+    records = [went_live(1), record(2)]
+    changed = {
+        one["id"]: one for one in core.closed(records, record(2)["id"], "live", None, "2026-11-21T23:00:00Z")
+    }
+    assert changed[record(2)["id"]]["verdict"] == "live"
+    assert changed[record(1)["id"]]["live_until"] == "2026-11-21T23:00:00Z"
+    assert changed[record(1)["id"]]["taken_back"] is False
+    back = core.closed([went_live(1), record(2, kind="rollback")], record(2)["id"], "live", None, "x")
+    assert next(one for one in back if one["id"] == record(1)["id"])["taken_back"] is True
+
+
+def test_closing_twice_changes_nothing() -> None:
+    records = [went_live(1)]
+    assert core.closed(records, record(1)["id"], "live", None, "x") == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "edge", "watch", "settled"),
+    [
+        ("build", "green", None, "abandon"),
+        ("verify", "green", None, "abandon"),
+        ("switch", "green", None, "abandon"),
+        ("switch", "blue", None, "switch_back"),
+        ("confirm", "blue", None, "switch_back"),
+        ("watch", "blue", None, "switch_back"),
+        ("watch", "blue", "fail", "switch_back"),
+        ("watch", "blue", "pass", "complete"),
+        ("watch", "green", "fail", "abandon"),
+        ("finish", "blue", None, "complete"),
+    ],
+)
+def test_settling(phase: str, edge: str, watch: str | None, settled: str) -> None:
+    assert core.settlement(record(1, phase=phase), edge, watch) == settled
+
+
+def test_pruning_keeps_what_is_needed(tmp_path: Path) -> None:
+    releases = core.Releases(tmp_path)
+    records = [went_live(n, until=n + 1) for n in range(1, 8)] + [went_live(8), record(9)]
+    for one in records:
+        releases.write(one)
+    removed = releases.prune(3)
+    left = [one["id"] for one in releases.all()]
+    assert record(8)["id"] in left and record(7)["id"] in left and record(9)["id"] in left
+    assert len(left) == 3 and len(removed) == 6
+    assert releases.prune(3) == []
+
+
+names = st.integers(min_value=1, max_value=59)
+
+
+@given(st.lists(names, unique=True, min_size=1, max_size=12), st.data())
+def test_any_history_has_at_most_one_live_release_and_never_goes_back_to_a_bad_one(
+    order: list[int], data: st.DataObject
+) -> None:
+    records: list[core.Record] = []
+    for step, number in enumerate(sorted(order)):
+        verdict = data.draw(st.sampled_from(core.VERDICTS))
+        target = core.rollback_target(records)
+        kind = data.draw(st.sampled_from(["deploy", "rollback"])) if target else "deploy"
+        content = {"content": target["content"]} if kind == "rollback" and target else {}
+        records.append(record(number, kind=kind, **content))
+        for changed in core.closed(
+            records, records[-1]["id"], verdict, None, f"2026-11-21T23:00:{step:02d}Z"
+        ):
+            records = [changed if one["id"] == changed["id"] else one for one in records]
+        assert len([one for one in records if one["verdict"] == "live" and not one.get("live_until")]) <= 1
+        goal = core.rollback_target(records)
+        assert goal is None or (goal["verdict"] == "live" and not goal.get("taken_back"))
+    assert json.loads(json.dumps(records)) == records
