@@ -161,13 +161,11 @@ report:
   type: dict
 """
 
-import asyncio
-
 from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.slipway.checks.engine import parse_checks, run_checks, summary
 from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_places, spread_checks
 from ansible.module_utils.slipway.predicates import SpecError, seconds
-from ansible.module_utils.slipway.verification import TARGETS, SecretiveModule
+from ansible.module_utils.slipway.verification import GRACE, TARGETS, SecretiveModule
 
 
 def main() -> None:
@@ -202,7 +200,7 @@ def main() -> None:
         message = f"{len(checks)} checks declared for the moment {params['moment']}, none run"
         module.exit_json(changed=False, msg=message, checks={}, failed_checks=[], gates=[])
     running = run_checks(checks, deadline, params["concurrency"], module.check_mode, module.redactor)
-    outcomes = asyncio.run(running)
+    outcomes = module.finish(running, deadline + GRACE)
     result = summary(outcomes, module.redactor)
     lacking = sorted({outcome.library for outcome in outcomes if outcome.library})
     if lacking:

@@ -152,12 +152,10 @@ report:
   type: dict
 """
 
-import asyncio
-
-from ansible.module_utils.slipway.flow import failure, gate, parse_flows, run_flow, step_data
+from ansible.module_utils.slipway.flow import ALWAYS_SECONDS, failure, gate, parse_flows, run_flow, step_data
 from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_places
 from ansible.module_utils.slipway.predicates import SpecError
-from ansible.module_utils.slipway.verification import TARGETS, SecretiveModule
+from ansible.module_utils.slipway.verification import GRACE, TARGETS, SecretiveModule
 
 
 def main() -> None:
@@ -186,7 +184,7 @@ def main() -> None:
         module.exit_json(changed=False, msg=message, flows={}, failed_flows=[], gates=[])
     gates, walked, failures = [], {}, {}
     for flow in flows:
-        done = asyncio.run(run_flow(flow, module.check_mode))
+        done = module.finish(run_flow(flow, module.check_mode), flow.deadline + ALWAYS_SECONDS + GRACE)
         gates += [gate(flow, step) for step in done]
         walked[flow.name] = [step_data(step) for step in done]
         lines = failure(flow, done)

@@ -20,7 +20,7 @@ Step = Union[RequestStep, SseStep, BurstStep, CacheStep, ConnectionsStep]
 _KINDS: tuple[type[Step], ...] = (RequestStep, SseStep, BurstStep, CacheStep, ConnectionsStep)
 _ACTIONS = {action: kind for kind in _KINDS for action in kind.actions}
 # Cleaning up has time of its own, or a flow that ran out of time would leave its mess behind.
-_ALWAYS_SECONDS = 15.0
+ALWAYS_SECONDS = 15.0
 
 
 class Declared(NamedTuple):
@@ -154,7 +154,7 @@ async def run_flow(flow: Flow, check_mode: bool = False) -> list[Done]:
         result = await _run(context, step, end, check_mode)
         failed = result.verdict == "fail"
         done.append(result)
-    end = time.monotonic() + _ALWAYS_SECONDS
+    end = time.monotonic() + ALWAYS_SECONDS
     for step in flow.always:
         result = await _run(context, step, end, check_mode)
         # The journey itself was judged; what was left behind is worth a word, not a rollback.

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -12,6 +15,9 @@ from .predicates import SpecError
 from .redact import Redactor, secret_values
 from .selectors import MissingJmespath
 
+T = TypeVar("T")
+# How long after its deadlines a module is given up, in seconds.
+GRACE = 5.0
 # How replicas are named in arguments.
 TARGETS = {
     "type": "list",
@@ -22,6 +28,10 @@ TARGETS = {
         "port": {"type": "int", "required": True},
     },
 }
+
+
+class _Overdue(BaseException):
+    """Not an Exception, or the isolation of crashing checks would take it for one."""
 
 
 class SecretiveModule(AnsibleModule):  # type: ignore[misc]
@@ -47,6 +57,27 @@ class SecretiveModule(AnsibleModule):  # type: ignore[misc]
         self.no_log_values.update(secret_values(self.params))
         super().exit_json(**results)
         raise AssertionError("exit_json returned")
+
+    def finish(self, work: Coroutine[Any, Any, T], limit: float) -> T:
+        """Run `work`, which keeps its own deadlines; fail when it is still busy `limit` seconds from now.
+
+        That can only be a computation no deadline reaches: a regular expression that backtracks for ever, say.
+        """
+
+        def overdue(_number: int, _frame: Any) -> NoReturn:
+            raise _Overdue
+
+        signal.signal(signal.SIGALRM, overdue)
+        signal.setitimer(signal.ITIMER_REAL, limit)
+        try:
+            return asyncio.run(work)
+        except _Overdue:
+            self.fail_json(
+                msg=f"still busy after {limit:.0f} s, long after its own deadline: nothing is known. "
+                "An expression (matches, JMESPath) that takes for ever on what the server sent? Simplify it."
+            )
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def fail_spec(self, error: SpecError) -> NoReturn:
         """Fail because a declaration is wrong: every mistake on a line of its own."""

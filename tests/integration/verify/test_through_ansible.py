@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from verify_servers import Server, answer, read_request, serve
+from verify_servers import Server, always, answer, read_request, serve
 from verify_shop import HOOK_SECRET, PASSWORD, TOKEN, Shop
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -199,6 +200,15 @@ def test_health_check_result(ansible: Ansible) -> None:
         )
         assert code == 2 and result["failed_checks"] == ["soft"]
         assert "1 of 2 checks failed" in result["msg"] and "- soft (http GET" in result["msg"]
+
+
+def test_an_expression_that_never_ends(ansible: Ansible) -> None:
+    with serve(always(answer(b"a" * 60 + b"!"))) as server:
+        checks = [{"name": "x", "http": base(server), "expect": {"body": {"matches": "^(a|a)+$"}}}]
+        started = time.monotonic()
+        code, (result,) = ansible.run({"health_check": {"checks": checks, "deadline": "1s"}})
+    assert code == 2 and "still busy after 6 s" in result["msg"]
+    assert time.monotonic() - started < 20
 
 
 def test_check_mode(ansible: Ansible, shop: tuple[Shop, Server]) -> None:
