@@ -64,18 +64,28 @@ def with_connections(path: Path, connections: int) -> dict[Path, str]:
         return {}
     text = re.sub(r"worker_connections\s+\d+;", f"worker_connections {connections};", path.read_text())
     if "worker_rlimit_nofile" not in text:
-        text = re.sub(r"^events\b", f"worker_rlimit_nofile {4 * connections};\nevents", text, count=1, flags=re.MULTILINE)
+        text = re.sub(
+            r"^events\b",
+            f"worker_rlimit_nofile {4 * connections};\nevents",
+            text,
+            count=1,
+            flags=re.MULTILINE,
+        )
     return {path: text}
 
 
 def ensure_running(module: AnsibleModule) -> bool:
     """Have nginx run, now and after the next boot; True where it did not."""
-    states = [module.run_command(["systemctl", what, "--quiet", "nginx"])[0] for what in ("is-active", "is-enabled")]
+    states = [
+        module.run_command(["systemctl", what, "--quiet", "nginx"])[0] for what in ("is-active", "is-enabled")
+    ]
     if not any(states):
         return False
     code, _output, error = module.run_command(["systemctl", "enable", "--now", "nginx"])
     if code:
-        module.fail_json(msg=f"nginx does not start: {error.strip()}\nLook at it: journalctl -u nginx -n 20", rc=code)
+        module.fail_json(
+            msg=f"nginx does not start: {error.strip()}\nLook at it: journalctl -u nginx -n 20", rc=code
+        )
     return True
 
 

@@ -194,7 +194,11 @@ def main() -> None:
                 gate(program, versions[program], f">= {least}", at_least(versions[program], str(least)), fix)
             )
         elif program == "docker" and module.get_bin_path("dockerd"):
-            gates.append(gate(program, "does not answer", "a running engine", False, "start it: systemctl start docker"))
+            gates.append(
+                gate(
+                    program, "does not answer", "a running engine", False, "start it: systemctl start docker"
+                )
+            )
     for path, least in arguments["disk"].items():
         free = free_gb(path)
         fix = f"make room: docker system df; du -xh {path} | sort -h | tail"

@@ -161,7 +161,7 @@ class Builder:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         shown_keys = ", ".join(f"coalesce({key}::text, 'NULL')" for key in keys)
         sql = (  # built from quoted names and from what PostgreSQL itself deparsed
-            f"SELECT concat_ws(', ', {shown_keys}) AS key, "  # noqa: S608
+            f"SELECT concat_ws(', ', {shown_keys}) AS key, "
             f"count(*) AS rows FROM {qualified(table.schema, table.name)}{where} "
             f"GROUP BY {', '.join(keys)} HAVING count(*) > 1 ORDER BY count(*) DESC LIMIT {_SAMPLES}"
         )

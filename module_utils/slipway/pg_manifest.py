@@ -41,7 +41,7 @@ def _user(catalog: str, oid: str, schema: str = "n.nspname") -> str:
 
 RELATIONS = f"""
 SELECT n.nspname, c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = ANY (%s::"char"[]) AND {_user("pg_class", "c.oid")} ORDER BY 1, 2"""  # noqa: S608
+WHERE c.relkind = ANY (%s::"char"[]) AND {_user("pg_class", "c.oid")} ORDER BY 1, 2"""
 
 # pg_dump leaves INVALID indexes out, so they are not expected in a restored database.
 OBJECTS = f"""
@@ -76,7 +76,7 @@ FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.
 WHERE {_user("pg_class", "c.oid")}
 UNION ALL
 SELECT 'schema', n.nspname FROM pg_namespace n WHERE {_user("pg_namespace", "n.oid")}
-ORDER BY 1, 2"""  # noqa: S608
+ORDER BY 1, 2"""
 
 DATABASE = """
 SELECT d.datname, pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, pg_database_size(d.oid),

@@ -49,7 +49,9 @@ class ActionModule(ActionBase):
         planned["upstreams"] = _upstreams(planned, before)
         # The directory each colour runs from.
         planned["directories"] = {
-            one["colour"]: f"{arguments['root']}/releases/{one['content']}" for one in (before, planned) if one
+            one["colour"]: f"{arguments['root']}/releases/{one['content']}"
+            for one in (before, planned)
+            if one
         }
         shown = {
             key: planned.get(key)

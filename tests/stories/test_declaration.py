@@ -24,7 +24,15 @@ def test_all_mistakes_are_named_at_once_and_nothing_is_touched(reviews: System) 
     values = {"POSTGRES_PASSWORD": "x" * 32, "REDIS_PASSWORD": "short", "SECRET_KEY": "k" * 40}
     done = reviews.deploy("v1", app_services=services, environment_values=values)
     assert done.code != 0
-    for words in ("replica", "replicas", "wroker", "worker", "REDIS_PASSWORD", "DATABASE_URL", "CUSTOMER_APP_URL"):
+    for words in (
+        "replica",
+        "replicas",
+        "wroker",
+        "worker",
+        "REDIS_PASSWORD",
+        "DATABASE_URL",
+        "CUSTOMER_APP_URL",
+    ):
         assert words in done.output, (words, done.output[-5000:])
     assert (reviews.records(), reviews.containers("app1")) == before
 
@@ -46,10 +54,15 @@ def test_no_secret_is_printed_even_with_vvv(reviews: System) -> None:
     secrets = [path.read_text().split()[0] for path in (ROOT / "var/secrets/reviews").iterdir()]
     assert len(secrets) == 4
     ship(reviews, "v1")
-    for run in (reviews.deploy("v2", "-vvv", "--diff", release_force=True), reviews.rollback("-vvv", "--diff")):
+    for run in (
+        reviews.deploy("v2", "-vvv", "--diff", release_force=True),
+        reviews.rollback("-vvv", "--diff"),
+    ):
         assert run.code == 0, run.output[-3000:]
         for secret in secrets:
-            assert secret not in run.output, [line[:200] for line in run.output.splitlines() if secret in line][:3]
+            assert secret not in run.output, [
+                line[:200] for line in run.output.splitlines() if secret in line
+            ][:3]
     for report in Path(VAR / "reports").rglob("*.*"):
         if report.is_file():
             text = report.read_text()
