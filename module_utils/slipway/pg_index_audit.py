@@ -88,8 +88,6 @@ def read(connection: Any, version: int, schemas: list[str] | None) -> dict[str, 
     wanted = {"schemas": schemas}
     with connection.transaction():
         connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-        # The counts themselves would take longer compiled than interpreted.
-        connection.execute("SET LOCAL jit = off")
         set_search_path(connection, "", local=True)
         last = "s.last_idx_scan" if version >= 160000 else "NULL::timestamptz"
         numbers = {row["oid"]: row for row in connection.execute(_SCOPE.format(last=last), wanted).fetchall()}

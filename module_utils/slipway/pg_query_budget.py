@@ -50,6 +50,8 @@ def check_budget(connection: Any, budget: dict[str, Any]) -> dict[str, Any]:
     try:
         with connection.transaction(force_rollback=True):
             connection.execute("SET TRANSACTION READ ONLY")
+            # Planned and run as the application's sessions do.
+            connection.execute("SET LOCAL jit TO DEFAULT")
             connection.execute(f"SET LOCAL statement_timeout = {bound}")
             names = index_names(_explain(connection, "FORMAT JSON", query, params))
             answer["indexes"] = sorted(names)

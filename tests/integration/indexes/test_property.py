@@ -100,7 +100,7 @@ def written(db: Any) -> str:
 
 
 calm = settings(
-    max_examples=40,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,

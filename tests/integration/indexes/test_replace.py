@@ -626,9 +626,10 @@ def test_connection_lost_while_building(t: Any) -> None:
 class Wire:
     """Passes connections on to the server until it is cut."""
 
-    def __init__(self, port: int, target: int) -> None:
+    def __init__(self, target: int) -> None:
         self._pairs: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
         self._target = target
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -661,9 +662,9 @@ class Wire:
 
 
 def test_a_cut_connection_does_not_cost_the_build(t: Any) -> None:
-    wire = Wire(55460, t.server.port)
+    wire = Wire(t.server.port)
     blocker = t.other("BEGIN", "UPDATE t SET a = a WHERE id = 1")
-    run = Background(t.one, INDEX, login_port=55460)
+    run = Background(t.one, INDEX, login_port=wire.port)
     until(lambda: t.sql("SELECT pid FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"))
     oid = t.state("t_a")["oid"]
     wire.cut()
