@@ -171,7 +171,7 @@ def on(host: str, script: str, check: bool = True) -> str:
 
 ROUTES = [
     {"name": "version", "path": "/version", "weight": 40},
-    {"name": "fresh", "path": "/health", "weight": 15, "connections": "fresh"},
+    {"name": "fresh", "path": "/contact", "weight": 15, "connections": "fresh"},
     {"name": "analytics", "path": "/api/qr/analytics/BC001", "weight": 20},
     {"name": "scan", "path": "/api/qr/scan/BC001", "weight": 10, "status": 307},
     {"name": "contact", "path": "/api/contact", "method": "POST", "weight": 10, "status": 201,
