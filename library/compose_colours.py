@@ -102,7 +102,8 @@ class Colours:
             described = (root, "colour.json", f"slipway-{colour}.yaml")
             # A colour that is only stopped or removed needs no files.
             needed = colour in self.arguments["running"] or colour == self.arguments["workers"]
-            known = root and (needed or Path(root, "colour.json").exists())
+            # In check mode a release that is yet to be made has no files either.
+            known = root and ((needed and not module.check_mode) or Path(root, "colour.json").exists())
             self.projects[colour] = (
                 Project.of(module.run_command, name, *described)
                 if known
@@ -158,6 +159,8 @@ class Colours:
         for colour in COLOURS:
             running = {found["service"] for found in before[colour] if found["status"] == "running"}
             words += [f"{colour}: start {name}" for name in self.wanted(colour) if name not in running]
+            if colour in self.arguments["running"] and not self.projects[colour].spec:
+                words.append(f"{colour}: start the new release")
             if colour in self.arguments["stopped"] and running:
                 words.append(f"{colour}: stop {', '.join(sorted(running))}")
             if colour in self.arguments["absent"] and before[colour]:

@@ -63,7 +63,7 @@ class Webhooks:
             raise Refused(f"timestamp is more than {self.tolerance:g} s away from now")
         if not request_id:
             raise Refused("X-Request-Id is missing")
-        self._seen = {key: until for key, until in self._seen.items() if until > now}
+        self._seen = {key: until for key, until in self._seen.items() if until >= now}
         keys = (f"id:{request_id}", f"signature:{signature}")
         if any(key in self._seen for key in keys):
             raise Refused("seen before")

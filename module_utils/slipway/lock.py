@@ -8,11 +8,14 @@ Its modification time is the heartbeat, read against the clock of the host it li
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
-import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from .release import write_atomically
 
 Holder = dict[str, Any]
 
@@ -54,49 +57,37 @@ class Lock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + wait
         while True:
-            fresh = self.path.with_name(f".{self.path.name}.{me['token']}")
-            fresh.write_text(json.dumps({**me, "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}))
-            try:
-                # A hard link is made by one contender only, and never shows a half-written file.
-                os.link(fresh, self.path)
-                return None
-            except FileExistsError:
-                pass
-            finally:
-                fresh.unlink()
-            found = self.holder()
-            if found is None:
-                continue
-            holder, age = found
-            if steal or age > self.ttl or holder.get("token") == me["token"]:
-                self._remove(holder)
-                # Somebody else may be quicker: then they hold it, and that is said.
-                self.acquire(me, wait=0)
-                return holder
+            with self._guarded():
+                found = self.holder()
+                if found is None:
+                    self._write(me)
+                    return None
+                holder, age = found
+                if steal or age > self.ttl or holder.get("token") == me["token"]:
+                    self._write(me)
+                    return holder
             if time.monotonic() > deadline:
                 raise Held(holder, age)
             time.sleep(0.2)
 
-    def _remove(self, holder: Holder) -> None:
-        # Renamed first: two contenders who both saw the old holder must not remove each other's new lock.
-        aside = self.path.with_name(f".{self.path.name}.gone.{holder.get('token', '')}")
-        try:
-            self.path.rename(aside)
-        except FileNotFoundError:
-            return
-        moved = json.loads(aside.read_text())
-        if moved.get("token") != holder.get("token"):
-            with contextlib.suppress(FileExistsError):
-                os.link(aside, self.path)
-        aside.unlink()
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        # Contenders for a lock whose holder is gone must not take it from each other. All of them are on this host.
+        with self.path.with_name(f"{self.path.name}.guard").open("w") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            yield
+
+    def _write(self, me: Holder) -> None:
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        write_atomically(self.path, json.dumps({**me, "since": since}))
 
     def release(self, token: str) -> bool:
         """Give the lock back; False where it is not ours (any more)."""
-        found = self.holder()
-        if found is None or found[0].get("token") != token:
-            return False
-        self.path.unlink()
-        return True
+        with self._guarded():
+            mine = self.mine(token)
+            if mine:
+                self.path.unlink()
+        return mine
 
     def mine(self, token: str) -> bool:
         """Say whether the holder of `token` still holds the lock."""

@@ -47,16 +47,17 @@ class ActionModule(ActionBase):
 
     def _beat(self, playbook: int, path: str, token: str) -> None:
         # Only our own lock is touched or removed: it may have been taken over meanwhile.
-        mine = f"grep -qs {shlex.quote(token)} {shlex.quote(path)}"
+        quoted = shlex.quote(path)
+        mine = f"exec 9> {quoted}.guard; flock 9; grep -qs {shlex.quote(token)} {quoted}"
         last = time.monotonic()
         while _alive(playbook):
             time.sleep(WATCH)
             if time.monotonic() - last >= HEARTBEAT:
                 last = time.monotonic()
                 with contextlib.suppress(Exception):
-                    self._low_level_execute_command(f"{mine} && touch {shlex.quote(path)}")
+                    self._low_level_execute_command(f"{mine} && touch {quoted}")
         self._display.verbosity = 0  # nobody is left to display to
-        self._low_level_execute_command(f"{mine} && rm -f {shlex.quote(path)}")
+        self._low_level_execute_command(f"{mine} && rm -f {quoted}")
 
 
 def _this_run() -> dict[str, str]:

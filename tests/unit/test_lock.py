@@ -81,4 +81,4 @@ def test_of_many_who_take_over_one_wins(tmp_path: Path) -> None:
             thread.join()
         assert len(won) == 1, won
         assert lock.mine(won[0])
-        assert not [path for path in tmp_path.iterdir() if path.name != "lock.json"]
+        assert {path.name for path in tmp_path.iterdir()} == {"lock.json", "lock.json.guard"}
