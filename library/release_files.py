@@ -8,7 +8,7 @@ module: release_files
 short_description: Write the files of a release in one call
 description:
   - Makes directories and writes files, each in full and renamed into place. Files that are right already are left alone.
-  - The contents never appear in a result; with C(--diff) only those of files that are not O(secret) are shown.
+  - Contents appear in no result; C(--diff) shows those of O(files), never those of O(secret_files).
 options:
   directories:
     description: Directories that must be there.
@@ -31,11 +31,10 @@ options:
     description: Content by path in O(directory).
     type: dict
     default: {}
-  secret:
-    description: Names in O(files) that only root may read and no diff shows.
-    type: list
-    elements: str
-    default: []
+  secret_files:
+    description: The same for files that only root may read and nothing shows.
+    type: dict
+    default: {}
   base64:
     description: Names in O(files) whose content is base64.
     type: list
@@ -52,8 +51,8 @@ EXAMPLES = r"""
     directory: /var/lib/slipway/reviews/releases/20261121T210000Z-1a2b3c4
     files:
       compose.yaml: "{{ lookup('ansible.builtin.file', 'compose.yaml') }}"
+    secret_files:
       .env: "{{ rendered }}"
-    secret: [.env]
 """
 
 RETURN = r"""
@@ -94,8 +93,8 @@ def main() -> None:
                 },
             },
             "directory": {"type": "path"},
-            "files": {"type": "dict", "default": {}, "no_log": True},
-            "secret": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "files": {"type": "dict", "default": {}},
+            "secret_files": {"type": "dict", "default": {}, "no_log": True},
             "base64": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
@@ -111,15 +110,16 @@ def main() -> None:
         if not module.check_mode:
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(bits)
-    for name, text in sorted(arguments["files"].items()):
+    secret = arguments["secret_files"]
+    for name, text in sorted({**arguments["files"], **secret}.items()):
         path = Path(arguments["directory"]) / name
         content = base64.b64decode(text) if name in arguments["base64"] else str(text).encode()
-        mode = 0o600 if name in arguments["secret"] else 0o644
+        mode = 0o600 if name in secret else 0o644
         before = path.read_bytes() if path.exists() else b""
         if path.exists() and before == content and path.stat().st_mode & 0o7777 == mode:
             continue
         written.append(str(path))
-        if name not in arguments["secret"] and name not in arguments["base64"]:
+        if name not in secret and name not in arguments["base64"]:
             diff.append(
                 {
                     "before_header": str(path),

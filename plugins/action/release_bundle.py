@@ -65,10 +65,11 @@ class ActionModule(ActionBase):
             )
             services = [service.name for service in system.stateful_on(host)]
             files["stateful/project.json"] = json.dumps({**spec, "services": services}, indent=2) + "\n"
+        secret = {name: files.pop(name) for name in list(files) if name.endswith(f"/{env_file}")}
         module_arguments = {
             "directory": root,
             "files": files,
-            "secret": [name for name in files if name.endswith("/" + env_file)],
+            "secret_files": secret,
             "base64": [
                 name for name in files if name.partition("/")[2].removeprefix(f"{release['id']}/") in binary
             ],
