@@ -98,12 +98,14 @@ class Releases:
         return True
 
     def prune(self, keep: int) -> list[str]:
-        """Remove the oldest ended releases beyond the `keep` newest, never one that is live or could be gone back to."""
+        """Remove ended releases beyond the `keep` newest, never what is live or could be gone back to needs."""
         records = self.all()
         held = {record["id"] for record in (live(records), rollback_target(records)) if record}
         held |= {record["id"] for record in records if not record.get("verdict")}
-        ended = [record["id"] for record in records if record["id"] not in held]
-        surplus = ended[: max(0, len(records) - keep)]
+        held |= {record["id"] for record in records[-keep:]}
+        # A release that was gone back to runs from the files of an older one: those stay with it.
+        held |= {same_content(record) for record in records if record["id"] in held and record.get("live_from")}
+        surplus = [record["id"] for record in records if record["id"] not in held]
         for identifier in surplus:
             shutil.rmtree(self.directory(identifier))
         return surplus

@@ -133,6 +133,16 @@ def test_pruning_keeps_what_is_needed(tmp_path: Path) -> None:
     assert releases.prune(3) == []
 
 
+def test_pruning_keeps_the_files_of_a_release_that_was_gone_back_to(tmp_path: Path) -> None:
+    releases = core.Releases(tmp_path)
+    old = went_live(1, until=2)
+    records = [old, went_live(2, until=3, taken_back=True), went_live(3, kind="rollback", content=old["id"])]
+    for one in [*records, *[record(n, verdict="abandoned") for n in range(4, 9)]]:
+        releases.write(one)
+    releases.prune(2)
+    assert [one["id"] for one in releases.all()] == [record(n)["id"] for n in (1, 3, 7, 8)]
+
+
 names = st.integers(min_value=1, max_value=59)
 
 
