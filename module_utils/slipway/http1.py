@@ -8,10 +8,14 @@ judged the same way by all three. It never trusts a length: header and body are 
 
 from __future__ import annotations
 
+import functools
 import re
 import zlib
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
+# Names in lower case, in the order they came.
+Headers = tuple[tuple[str, str], ...]
 MAX_HEAD = 64 * 1024
 MAX_BODY = 1024 * 1024
 
@@ -37,6 +41,31 @@ class ProtocolError(HttpError):
 
 class BodyTooLarge(HttpError):
     """The body went past the limit; the rest was not read."""
+
+
+class _Head(NamedTuple):
+    status: int
+    reason: str
+    http10: bool
+    headers: Headers
+
+
+# Under load a server sends the same header thousands of times a second; its date changes once in one.
+@functools.lru_cache(maxsize=64)
+def _parsed(head: bytes) -> _Head:
+    """A status line and headers; raises ProtocolError."""
+    lines = head.split(b"\r\n")
+    match = _STATUS_LINE.fullmatch(lines[0])
+    if not match:
+        raise ProtocolError(f"invalid status line {lines[0][:60]!r}")
+    headers = []
+    for line in lines[1:]:
+        name, colon, value = line.partition(b":")
+        if not colon or not _HEADER_NAME.fullmatch(name):
+            raise ProtocolError(f"invalid header line {line[:60]!r}")
+        headers.append((name.decode("ascii").lower(), value.strip(b" \t").decode("latin-1")))
+    reason = (match.group(3) or b"").decode("latin-1")
+    return _Head(int(match.group(2)), reason, match.group(1) == b"0", tuple(headers))
 
 
 class ResponseParser:
@@ -79,7 +108,7 @@ class ResponseParser:
         self.status = 0
         self.reason = ""
         self.http10 = False
-        self.headers: list[tuple[str, str]] = []
+        self.headers: Headers = ()
 
     @property
     def done(self) -> bool:
@@ -211,23 +240,10 @@ class ResponseParser:
             self._chunks.append(piece)
 
     def _parse_head(self, head: bytes) -> None:
-        lines = head.split(b"\r\n")
-        match = _STATUS_LINE.fullmatch(lines[0])
-        if not match:
-            raise ProtocolError(f"invalid status line {lines[0][:60]!r}")
-        status = int(match.group(2))
-        headers = []
-        for line in lines[1:]:
-            name, colon, value = line.partition(b":")
-            if not colon or not _HEADER_NAME.fullmatch(name):
-                raise ProtocolError(f"invalid header line {line[:60]!r}")
-            headers.append((name.decode("ascii").lower(), value.strip(b" \t").decode("latin-1")))
-        if 100 <= status < 200 and status != 101:
+        found = _parsed(head)
+        if 100 <= found.status < 200 and found.status != 101:
             return  # an interim answer; the real one follows
-        self.status = status
-        self.reason = (match.group(3) or b"").decode("latin-1")
-        self.http10 = match.group(1) == b"0"
-        self.headers = headers
+        self.status, self.reason, self.http10, self.headers = found
         self._state = self._framing()
 
     def _framing(self) -> int:

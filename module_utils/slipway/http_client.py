@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
-from .http1 import MAX_BODY, HttpError, ResponseParser, TooSlow, decode_body, request_bytes
+from .http1 import MAX_BODY, Headers, HttpError, ResponseParser, TooSlow, decode_body, request_bytes
 from .predicates import SpecError
 
 T = TypeVar("T")
@@ -313,7 +313,7 @@ class Response(NamedTuple):
 
     status: int
     reason: str
-    headers: list[tuple[str, str]]
+    headers: Headers
     body: bytes
     url: Url
     seconds: float

@@ -61,7 +61,7 @@ class SecretiveModule(AnsibleModule):  # type: ignore[misc]
     def finish(self, work: Coroutine[Any, Any, T], limit: float) -> T:
         """Run `work`, which keeps its own deadlines; fail when it is still busy `limit` seconds from now.
 
-        That can only be a computation no deadline reaches: a regular expression that backtracks for ever, say.
+        Only a computation no deadline reaches can be: a regular expression that backtracks for ever, say.
         """
 
         def overdue(_number: int, _frame: Any) -> NoReturn:

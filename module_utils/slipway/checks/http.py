@@ -94,8 +94,8 @@ def _version(expected: Any, where: str) -> Clause:
     if isinstance(expected, dict):
         if set(expected) not in ({"equals", "json"}, {"equals", "header"}):
             raise SpecError(f"{where}: must be a version, or equals with either json or header")
-        by_json = "json" in expected
-        get = _json(Selector(str(expected["json"]), where)) if by_json else _header(str(expected["header"]))
+        at_path = "json" in expected
+        get = _json(Selector(str(expected["json"]), where)) if at_path else _header(str(expected["header"]))
         expected = expected["equals"]
     else:
         selector = Selector("version", where)

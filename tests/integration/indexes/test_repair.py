@@ -182,6 +182,18 @@ def test_two_runs_at_one_table_take_turns(t: Any) -> None:
     assert t.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
 
 
+def test_a_build_of_another_index_on_the_table_is_waited_for(t: Any) -> None:
+    slow_function(t)
+    session = t.other()
+    build = Background(session.execute, "CREATE INDEX CONCURRENTLY somebodys ON t (slow(a))")
+    until(lambda: building(t))
+    done = t.one(INDEX)
+    build.result()
+    assert (done["state"], done["action"]) == ("valid", "created"), done["reason"]
+    time.sleep(0.5)
+    assert t.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+
+
 def test_waiting_for_a_build_that_does_not_get_on_ends(t: Any) -> None:
     blocker = t.other("BEGIN", "UPDATE t SET a = a WHERE id = 1")
     session = t.other()
