@@ -104,7 +104,9 @@ class Releases:
         held |= {record["id"] for record in records if not record.get("verdict")}
         held |= {record["id"] for record in records[-keep:]}
         # A release that was gone back to runs from the files of an older one: those stay with it.
-        held |= {same_content(record) for record in records if record["id"] in held and record.get("live_from")}
+        held |= {
+            same_content(record) for record in records if record["id"] in held and record.get("live_from")
+        }
         surplus = [record["id"] for record in records if record["id"] not in held]
         for identifier in surplus:
             shutil.rmtree(self.directory(identifier))
