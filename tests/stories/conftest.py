@@ -252,7 +252,9 @@ def reviews() -> Iterator[System]:
     """The reference system on an empty fleet."""
     system = System()
     VAR.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["examples/reviews/history", "var/examples/reviews"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["examples/reviews/history", "var/examples/reviews"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+    )
     subprocess.run(["examples/hello/build"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     if not os.environ.get("SLIPWAY_KEEP_FLEET"):
         system.run("playbooks/fleet.yml", fleet_state="absent")
