@@ -263,7 +263,10 @@ class Migrations:
     def _failed(self, command: list[str], status: int, output: str) -> str:
         text = self.options.compose.redact(tail(output))
         if "Can't locate revision" in text:
-            text += "\nThe database is at a revision this image does not have: a newer release migrated it."
+            text += (
+                "\nThe database is at a revision this image does not have: a newer release migrated it."
+                " To go back to an older release: ansible-playbook rollback.yml"
+            )
         service = self.options.compose.service
         return f"{' '.join(command)} failed with status {status} in a container of {service}:\n{text}"
 

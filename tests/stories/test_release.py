@@ -58,6 +58,15 @@ def test_a_release_that_never_gets_healthy_has_no_traffic(reviews: System) -> No
         assert len(colours) == 1, colours
 
 
+def test_a_release_that_answers_500_on_a_business_route_is_stopped_before_the_switch(reviews: System) -> None:
+    ship(reviews, "v1")
+    done = reviews.deploy("broken-route", verify_deadline="8s")
+    assert done.code != 0
+    assert done.verdict == "abandoned", done.output[-4000:]
+    assert "analytics" in done.output.split("\nverdict", 1)[1], done.output[-4000:]
+    assert reviews.version() == "1.0.0"
+
+
 def test_a_migration_that_fails_half_way_leaves_the_schema(reviews: System) -> None:
     ship(reviews, "v1")
     schema = "docker exec reviews-db-1 pg_dump -U reviews -s reviews | grep -v '^.restrict\\|^.unrestrict' | md5sum"
