@@ -76,12 +76,7 @@ class Fleet:
             existing[host] = self._create(host, network)
         for host in started:
             existing[host].start()
-        variables = {
-            host: self._variables(
-                existing[host], network, key, time.monotonic() + timeout, new=host in created + started
-            )
-            for host in hosts
-        }
+        variables = {host: self._variables(existing[host], key, time.monotonic() + timeout) for host in hosts}
         self._write(variables)
         return {**result, "hosts": variables}
 
@@ -167,17 +162,10 @@ class Fleet:
         container.start()
         return container
 
-    def _variables(
-        self, container: Any, network: Any, key: Path, deadline: float, *, new: bool
-    ) -> dict[str, Any]:
+    def _variables(self, container: Any, key: Path, deadline: float) -> dict[str, Any]:
         address = container.labels["slipway.address"]
         known_hosts = self.directory / "known_hosts"
-        host_key = self._host_key(container, deadline)
-        if new:
-            public = key.with_suffix(".pub").read_text().strip()
-            keys = "/root/.ssh/authorized_keys"
-            script = f"install -d -m 700 /root/.ssh && echo '{public}' > {keys} && chmod 600 {keys}"
-            container.exec_run(["sh", "-c", script])
+        host_key = self._let_in(container, key.with_suffix(".pub").read_text().strip(), deadline)
         lines = known_hosts.read_text().splitlines() if known_hosts.exists() else []
         line = f"{address} {host_key}"
         if line not in lines:
@@ -195,11 +183,18 @@ class Fleet:
             "app_address": address,
         }
 
-    def _host_key(self, container: Any, deadline: float) -> str:
-        # sshd is looked for, not only its key: the first connection must not be refused.
-        probe = "systemctl is-active -q ssh.service && cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub"
+    def _let_in(self, container: Any, public_key: str, deadline: float) -> str:
+        """Let the fleet's key log in, and return the key of the host; both through the engine, past the network."""
+        # sshd is looked for, not only its key: the first connection must not be refused. The fleet may have been made
+        # from another checkout, with another key.
+        keys = "/root/.ssh/authorized_keys"
+        script = (
+            "systemctl is-active -q ssh.service && install -d -m 700 /root/.ssh &&"
+            f" {{ grep -qsxF '{public_key}' {keys} || echo '{public_key}' >> {keys}; }} &&"
+            " cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub"
+        )
         while True:
-            code, output = container.exec_run(["sh", "-c", probe])
+            code, output = container.exec_run(["sh", "-c", script])
             if code == 0:
                 return str(output.decode().strip())
             if time.monotonic() > deadline:
