@@ -62,6 +62,16 @@ def test_a_rollback_runs_from_the_files_of_the_older_release() -> None:
     assert made["version"] == "v1" and made["previous"] == newer["id"] and "live_from" not in made
 
 
+def test_a_rollback_knows_whether_the_old_colour_still_runs() -> None:
+    older = {**LIVE, "live_until": "2026-11-21T22:00:00Z"}
+    newer = {**LIVE, "id": "20261121T215500Z-ccccccc", "content": "20261121T215500Z-ccccccc", "colour": "green",
+             "live_from": "2026-11-21T22:00:00Z", "previous_content": older["content"]}  # fmt: skip
+    assert plan.rollback([older, newer], "green", None)["warm"] is False
+    assert plan.rollback([older, {**newer, "keeps_warm": True}], "green", None)["warm"] is True
+    elsewhere = {**newer, "keeps_warm": True, "previous_content": "20261121T200000Z-0000000"}
+    assert plan.rollback([older, elsewhere], "green", None)["warm"] is False
+
+
 def test_no_release_to_go_back_to_is_said() -> None:
     with pytest.raises(plan.NothingToGoBackTo, match=LIVE["id"]):
         plan.rollback([LIVE], "blue", None)
