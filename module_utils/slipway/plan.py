@@ -99,5 +99,7 @@ def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Rec
         "needed": True,
         "why": [f"back to {same_content(target)}"],
         # The colour it takes still runs what it is to run.
-        "warm": bool(current and current.get("keeps_warm") and current.get("previous_content") == same_content(target)),
+        "warm": bool(
+            current and current.get("keeps_warm") and current.get("previous_content") == same_content(target)
+        ),
     }

@@ -27,6 +27,9 @@ CMD ["worker"]
 """
 
 
+TAG = "shiptest/{}:{{{{ hostvars.localhost.exported.short }}}}"
+
+
 def git(repo: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
     return sh("git", "-C", str(repo), *identity, *arguments)
@@ -53,13 +56,13 @@ def variables(source: Path, tmp_path: Path) -> Iterator[dict[str, Any]]:
     sh("docker", "tag", "slipway/redis:8", "ship-redis:8")
     yield {
         "app_name": "shiptest",
-        "build_source": {"repo": str(source), "version": "main"},
+        "repo": str(source),
         "build_builds": [
-            {"service": "web", "target": "web", "args": {"GREETING": "hello"}},
-            {"service": "worker", "target": "worker", "args": {"GREETING": "hello"}},
-            {"service": "cron", "target": "worker", "args": {"GREETING": "hello"}},
+            {"service": name, "target": name, "tag": TAG.format(name), "args": {"GREETING": "hello"}}
+            for name in ("web", "worker")
         ],
         "build_references": {"cache": "ship-redis:8"},
+        "build_owners": {"web": "web", "worker": "worker", "cron": "worker", "cache": "cache"},
         "build_ca_file": str(ca),
         "build_proxy": {"http_proxy": "http://me:hunter2@127.0.0.1:1"},
         "build_cache_dir": str(tmp_path / "cache"),
@@ -71,10 +74,30 @@ def variables(source: Path, tmp_path: Path) -> Iterator[dict[str, Any]]:
 def play(ansible: Ansible, variables: dict[str, Any], *options: str) -> dict[str, Any]:
     """Run the role as playbooks do, and return the JSON of the run with everything printed."""
     book = ansible.directory / "role.yml"
-    ship = {"ansible.builtin.include_role": {"name": "build", "tasks_from": "ship"}}
-    show = {"ansible.builtin.debug": {"msg": "{{ [build_images, build_revision] }}"}}
-    local = {"hosts": "localhost", "connection": "local", "gather_facts": False, "roles": ["build"]}
-    plays = [{**local, "tasks": [show]}, {"hosts": "all", "gather_facts": False, "tasks": [ship]}]
+    export = {
+        "source_export": {"repo": "{{ repo }}", "version": "main", "dest": "{{ build_cache_dir }}/source"},
+        "register": "exported",
+        "when": "repo != ''",
+    }
+    build = {
+        "ansible.builtin.include_role": {"name": "build"},
+        "vars": {
+            "build_directory": "{{ exported.path | default('') }}",
+            "build_revision": "{{ exported.revision | default('') }}",
+        },
+    }
+    show = {"ansible.builtin.debug": {"msg": "{{ [build_images, exported] }}"}}
+    ship = {
+        "ansible.builtin.include_role": {"name": "build", "tasks_from": "ship"},
+        "vars": {"build_images": "{{ hostvars.localhost.build_images }}"},
+    }
+    local = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "tasks": [export, build, show],
+    }
+    plays = [local, {"hosts": "all", "gather_facts": False, "tasks": [ship]}]
     process = ansible.start([], "all", *options, "-e", json.dumps(variables), book=(book, plays))
     out, err = process.communicate(timeout=100)
     result: dict[str, Any] = json.loads(out[out.index("{\n") :])
@@ -126,7 +149,7 @@ def test_a_build_that_fails_shows_why_and_how_to_repeat_it(
 ) -> None:
     (source / "Dockerfile").write_text("FROM slipway/debian:13\nRUN echo looking; cat /no/such/file\n")
     git(source, "commit", "--quiet", "-am", "Break")
-    variables["build_builds"] = [{"service": "web"}]
+    variables["build_builds"] = [{"service": "web", "tag": TAG.format("web")}]
     failed = play(ansible, variables)["plays"][0]["tasks"][-1]["hosts"]["localhost"]
     assert failed["failed"]
     assert "the image of service web could not be built" in failed["msg"]
@@ -137,7 +160,8 @@ def test_a_build_that_fails_shows_why_and_how_to_repeat_it(
 
 
 def test_an_image_that_cannot_be_had(ansible: Ansible, host: Host, variables: dict[str, Any]) -> None:
-    variables.update(build_source={}, build_builds=[], build_references={"db": "ship-none.invalid/db:1"})
+    references = {"db": "ship-none.invalid/db:1"}
+    variables.update(repo="", build_builds=[], build_references=references, build_owners={"db": "db"})
     failed = play(ansible, variables)["plays"][0]["tasks"][-1]["hosts"]["localhost"]
     assert "ship-none.invalid/db:1 is not on the controller and cannot be pulled" in failed["msg"]
 
