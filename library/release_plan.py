@@ -42,10 +42,6 @@ options:
   source:
     description: Where the source is on the controller (C(dir)), its Compose files (C(compose)), C(version) and C(revision).
     type: dict
-  image_ids:
-    description: Ids of images that are not built, by reference.
-    type: dict
-    default: {}
   edge_settings:
     description: Settings of the edge that belong to the release.
     type: dict

@@ -119,7 +119,7 @@ class ActionModule(ActionBase):
         }
         inputs = {
             "revision": source["revision"],
-            "images": plan.digest([references, arguments.get("image_ids", {})]),
+            "images": plan.digest(references),
             "environment": environment.checksum(found.texts, bytes.fromhex(key)),
             "compose": plan.digest([compose.data, variables.get("app_build_args")]),
             "services": plan.digest([facts["services"], facts["servers"], variables["app_services"]]),
