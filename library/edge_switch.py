@@ -38,6 +38,20 @@ options:
     description: Answers in a row that must come from the colour. Two for each worker of nginx and replica are plenty.
     type: int
     default: 8
+  servers:
+    description: Servers of O(colour), asked directly before the edge is turned; one that does not answer stops the turn.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      address:
+        description: C(host:port), plain HTTP.
+        type: str
+        required: true
+      path:
+        description: What is asked for.
+        type: str
+        default: /
   timeout:
     description: Seconds until the new colour must answer.
     type: float
@@ -100,6 +114,15 @@ def main() -> None:
             "tls": {"type": "bool", "default": True},
             "path": {"type": "str", "default": "/"},
             "requests": {"type": "int", "default": 8},
+            "servers": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "address": {"type": "str", "required": True},
+                    "path": {"type": "str", "default": "/"},
+                },
+            },
             "timeout": {"type": "float", "default": 10},
             "back_on_failure": {"type": "bool", "default": True},
         },
@@ -115,6 +138,14 @@ def main() -> None:
     result["diff"] = {"before": f"live: {before}\n", "after": f"live: {colour}\n"}
     if module.check_mode:
         module.exit_json(**result)
+    missing = edge.unready(arguments["servers"], arguments["domain"]) if result["changed"] else []
+    if missing:
+        # Turning to a colour that is not there would be a failed request for everybody.
+        module.fail_json(
+            msg=f"The edge was not turned to {colour}: of its servers, these do not answer: {'; '.join(missing)}."
+            f" It points at {before}.",
+            **{**result, "changed": False},
+        )
     start = time.monotonic()
     edge.point(directory, colour)
     result.update(colour=colour, flip_ms=round((time.monotonic() - start) * 1000, 1))

@@ -7,26 +7,13 @@ DOCUMENTATION = r"""
 module: release_files
 short_description: Write the files of a release in one call
 description:
-  - Makes directories and writes files, each in full and renamed into place. Files that are right already are left alone.
+  - Writes files, each in full and renamed into place. Files that are right already are left alone.
   - Contents appear in no result; C(--diff) shows those of O(files), never those of O(secret_files).
 options:
-  directories:
-    description: Directories that must be there.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description: Where.
-        type: path
-        required: true
-      mode:
-        description: Permissions in octal, such as V('0711').
-        type: str
-        required: true
   directory:
     description: Where O(files) go.
     type: path
+    required: true
   files:
     description: Content by path in O(directory).
     type: dict
@@ -63,36 +50,17 @@ written:
 """
 
 import base64
-import os
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-
-
-def write(path: Path, content: bytes, mode: int) -> None:
-    """Write a file such that a reader sees the old content or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as stream:
-        stream.write(content)
-    fresh.chmod(mode)
-    fresh.rename(path)
+from ansible.module_utils.slipway.release import write_atomically
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "directories": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "path": {"type": "path", "required": True},
-                    "mode": {"type": "str", "required": True},
-                },
-            },
-            "directory": {"type": "path"},
+            "directory": {"type": "path", "required": True},
             "files": {"type": "dict", "default": {}},
             "secret_files": {"type": "dict", "default": {}, "no_log": True},
             "base64": {"type": "list", "elements": "str", "default": []},
@@ -102,14 +70,6 @@ def main() -> None:
     arguments = module.params
     written: list[str] = []
     diff: list[dict[str, str]] = []
-    for wanted in arguments["directories"]:
-        directory, bits = Path(wanted["path"]), int(wanted["mode"], 8)
-        if directory.is_dir() and directory.stat().st_mode & 0o7777 == bits:
-            continue
-        written.append(str(directory))
-        if not module.check_mode:
-            directory.mkdir(parents=True, exist_ok=True)
-            directory.chmod(bits)
     secret = arguments["secret_files"]
     for name, text in sorted({**arguments["files"], **secret}.items()):
         path = Path(arguments["directory"]) / name
@@ -129,7 +89,8 @@ def main() -> None:
                 }
             )
         if not module.check_mode:
-            write(path, content, mode)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content, mode)
     # Annotated: what Ansible passes through is not typed.
     result: dict[str, Any] = {"changed": bool(written), "written": written, "diff": diff}
     module.exit_json(**result)

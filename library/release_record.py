@@ -16,12 +16,11 @@ options:
   state:
     description:
       - V(read) changes nothing.
-      - V(begun) writes the record of a release that starts, O(data) being its content.
+      - V(begun) writes the record of a release that starts, O(data) being its content, and makes the directories of the system.
       - V(phase) notes that the release has come to phase O(phase), and merges O(data).
-      - V(closed) ends the release with O(verdict).
+      - V(closed) ends the release with O(verdict), and removes the oldest releases beyond O(keep) that nothing needs.
       - V(synced) makes the records equal to O(records), those of the host that leads; none is removed.
-      - V(pruned) removes old releases beyond O(keep).
-    choices: [read, begun, phase, closed, synced, pruned]
+    choices: [read, begun, phase, closed, synced]
     default: read
     type: str
   release:
@@ -50,9 +49,9 @@ options:
     description: Id of the release a rollback was asked to go to; empty means the one before.
     type: str
   keep:
-    description: Number of releases that are kept, with O(state=pruned).
+    description: Number of releases that are kept, with O(state=closed); 0 keeps all.
     type: int
-    default: 5
+    default: 0
   token:
     description: With O(state=phase), refuse where the lock C(<root>/lock.json) is not held under this token any more.
     type: str
@@ -106,8 +105,8 @@ target:
   returned: always
   type: dict
 removed:
-  description: Ids of the releases that were pruned.
-  returned: state is pruned
+  description: Ids of the releases that were removed.
+  returned: state is closed
   type: list
 """
 
@@ -157,7 +156,7 @@ def main() -> None:
             "state": {
                 "type": "str",
                 "default": "read",
-                "choices": ["read", "begun", "phase", "closed", "synced", "pruned"],
+                "choices": ["read", "begun", "phase", "closed", "synced"],
             },
             "release": {"type": "str"},
             "phase": {"type": "str"},
@@ -166,7 +165,7 @@ def main() -> None:
             "data": {"type": "dict", "default": {}},
             "records": {"type": "list", "elements": "dict", "default": []},
             "rollback_to": {"type": "str"},
-            "keep": {"type": "int", "default": 5},
+            "keep": {"type": "int", "default": 0},
             "token": {"type": "str", "no_log": False},
         },
         required_if=[
@@ -180,12 +179,20 @@ def main() -> None:
     releases = core.Releases(arguments["root"])
     result: dict[str, Any] = {"changed": False}
     try:
-        if arguments["state"] == "pruned":
-            result["removed"] = [] if module.check_mode else releases.prune(arguments["keep"])
-            result["changed"] = bool(result["removed"])
-        elif arguments["state"] != "read":
-            for record in apply(releases, arguments):
-                result["changed"] |= not module.check_mode and releases.write(record)
+        if arguments["state"] != "read":
+            to_write = apply(releases, arguments)
+            if not module.check_mode:
+                if arguments["state"] == "begun":
+                    releases.make_directories()
+                for record in to_write:
+                    result["changed"] |= releases.write(record)
+        if arguments["state"] == "closed":
+            keep = 0 if module.check_mode else arguments["keep"]
+            result["removed"] = releases.prune(keep) if keep else []
+            ended = releases.read(arguments["release"])
+            result["report"] = {
+                "release": {key: ended.get(key) for key in ("id", "system", "verdict", "reason")}
+            }
         records = releases.all()
         pending = core.unfinished(records)
         colour = pointed_at(releases.root / "edge")
@@ -200,11 +207,6 @@ def main() -> None:
             else None,
             target=core.rollback_target(records, arguments["rollback_to"]),
         )
-        if arguments["state"] == "closed":
-            ended = releases.read(arguments["release"])
-            result["report"] = {
-                "release": {key: ended.get(key) for key in ("id", "system", "verdict", "reason")}
-            }
     except core.ReleaseError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -14,6 +14,8 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +123,21 @@ def ask(address: Address) -> tuple[int, str]:
         return response.status, response.getheader(COLOUR_HEADER, "") or "none"
     finally:
         connection.close()
+
+
+def unready(servers: Sequence[Mapping[str, str]], domain: str, timeout: float = 2.0) -> list[str]:
+    """Ask each server (`address` as host:port, `path`) once, past the edge; say which do not answer or answer 5xx."""
+
+    def look(server: Mapping[str, str]) -> str:
+        host, _, port = server["address"].rpartition(":")
+        try:
+            status, _ = ask(Address(domain, host.strip("[]"), int(port), False, server["path"], timeout))
+        except (OSError, http.client.HTTPException) as error:
+            return f"{server['address']}: {error or type(error).__name__}"
+        return f"{server['address']}{server['path']}: status {status}" if status >= 500 else ""
+
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return [trouble for trouble in pool.map(look, servers) if trouble]
 
 
 def confirm(address: Address, colour: str, requests: int, deadline: float) -> int:

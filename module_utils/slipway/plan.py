@@ -98,7 +98,11 @@ def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Rec
         "previous": current["id"] if current else None,
         "needed": True,
         "why": [f"back to {same_content(target)}"],
-        # The colour it takes still runs what it is to run.
+        # The edge is asked the same as now: its site, which knows both colours, stays as it is.
+        "edge_stays": bool(
+            current and current.get("inputs", {}).get("edge") == target.get("inputs", {}).get("edge")
+        ),
+        # The colour it takes still runs what it is to run, as far as the records know.
         "warm": bool(
             current and current.get("keeps_warm") and current.get("previous_content") == same_content(target)
         ),

@@ -41,14 +41,15 @@ def release_id(revision: str, moment: datetime.datetime | None = None) -> str:
     return f"{moment.strftime('%Y%m%dT%H%M%SZ')}-{short}"
 
 
-def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write `text` to `path` such that a reader sees the old content or the new, also after a power cut."""
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> None:
+    """Write `content` to `path` such that a reader sees the old content or the new, also after a power cut."""
     fresh = path.with_name(f".{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(text)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
         stream.flush()
         os.fsync(stream.fileno())
+    fresh.chmod(mode)  # whatever the umask is
     fresh.rename(path)
 
 
@@ -57,6 +58,17 @@ class Releases:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+
+    def make_directories(self) -> None:
+        """Make the directories of the system; others may pass through, and only nginx needs to look at the flags."""
+        for path, mode in (
+            (self.root.parent, 0o711),
+            (self.root, 0o711),
+            (self.root / "edge", 0o755),
+            (self.root / "releases", 0o700),
+        ):
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(mode)
 
     def directory(self, identifier: str) -> Path:
         """Return where the files of a release are; ReleaseError where `identifier` is not the id of a release."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import ansible.module_utils
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 
 # Ansible ships our module_utils to hosts, but does not put them where its own process finds them.
 _OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
@@ -20,16 +19,18 @@ if _OURS not in ansible.module_utils.__path__:
 
 from ansible.module_utils.slipway import compose as compose_files
 from ansible.module_utils.slipway import declared, environment, override
+from ansible.module_utils.slipway.lean import LeanAction, prepared
 from ansible.module_utils.slipway.system import COLOURS, System
 from ansible.module_utils.slipway.yamlfile import dump
 
+prepared("release_files")
 
-class ActionModule(ActionBase):
+
+class ActionModule(LeanAction):  # type: ignore[misc]
     """Renders on the controller, writes on the host."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of release_files."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
         # Ansible's own kinds of text and number are of no use to YAML and JSON writers.
         arguments = json.loads(json.dumps(self._task.args))
         release, host, root = arguments["release"], arguments["host"], arguments["root"]
@@ -74,12 +75,7 @@ class ActionModule(ActionBase):
                 name for name in files if name.partition("/")[2].removeprefix(f"{release['id']}/") in binary
             ],
         }
-        result.update(
-            self._execute_module(
-                module_name="release_files", module_args=module_arguments, task_vars=task_vars
-            )
-        )
-        return result
+        return self.lean("release_files", module_arguments, task_vars or {})
 
 
 def _source_files(root: Path, compose: Any, system: System) -> tuple[dict[str, str], set[str]]:

@@ -13,20 +13,29 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+import ansible.module_utils
+
+# Ansible makes our module_utils known to modules, not to its own process.
+_UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
+if _UTILS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(_UTILS)
+
+from ansible.module_utils.slipway.lean import LeanAction, prepared
+
+prepared("release_lock")
 
 HEARTBEAT = 3  # seconds between heartbeats
 WATCH = 0.2  # seconds between looks whether ansible-playbook still lives
 
 
-class ActionModule(ActionBase):
+class ActionModule(LeanAction):  # type: ignore[misc]
     """Runs the module on the host, then starts the heartbeat."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the module's result."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = {**_this_run(), **self._task.args}
-        result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+        self._task.args = arguments
+        result: dict[str, Any] = super().run(tmp, task_vars)
         if (
             arguments.get("state", "held") == "held"
             and not self._task.check_mode

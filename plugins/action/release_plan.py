@@ -47,6 +47,12 @@ class ActionModule(ActionBase):
         before = live(records)
         planned["previous_content"] = before["content"] if before else None
         planned["upstreams"] = _upstreams(planned, before)
+        # What must answer before the edge turns to the colour.
+        planned["probes"] = [
+            {"address": address, "path": route["health"]}
+            for route in planned["routes"]
+            for address in planned["upstreams"][route["service"]].get(planned["colour"], [])
+        ]
         # The directory each colour runs from.
         planned["directories"] = {
             one["colour"]: f"{arguments['root']}/releases/{one['content']}"

@@ -1,0 +1,104 @@
+"""Modules of ours on a host without AnsiballZ: the same arguments, the same results."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils import basic
+from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
+from ansible.module_utils.slipway import lean
+
+LEAN = sorted(path.stem for path in (lean.PROJECT / "plugins" / "action").glob("*.py") if path.is_symlink())
+
+
+def run(module: str, arguments: dict[str, Any], check: bool = False) -> dict[str, Any]:
+    """Run a module the way a host does, in an isolated Python without Ansible."""
+    _, spec = lean.prepared(module)
+    validated = ModuleArgumentSpecValidator(spec["argument_spec"]).validate(arguments)
+    program = lean.program(module, validated.validated_parameters, validated._no_log_values, check)
+    done = subprocess.run(
+        [sys.executable, "-I", "-X", "utf8", "-"],
+        input=program,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout.rpartition(lean.MARK)[2])
+    return said
+
+
+@pytest.mark.parametrize("module", LEAN)
+def test_everything_a_module_imports_goes_with_it(module: str) -> None:
+    sources, spec = lean.prepared(module)
+    assert "argument_spec" in spec
+    check = f"import sys; sys.path[:] = [p for p in sys.path if 'packages' not in p]; texts = {sources!r}"
+    host = (lean.PROJECT / "module_utils/slipway/lean_host.py").read_text()
+    # Run as an import: everything but main().
+    script = f"{host}\n{check}\ntexts[{module!r}] += '\\nprint(\"imported\")'\nrun(texts, {module!r}, {{}}, [], True, False)\n"
+    script = script.replace('{"__name__": "__main__"}', '{"__name__": "imported"}')
+    done = subprocess.run(
+        [sys.executable, "-I", "-"], input=script, capture_output=True, text=True, check=False
+    )
+    assert "imported" in done.stdout, done.stderr
+
+
+def test_the_module_does_its_work(tmp_path: Path) -> None:
+    said = run(
+        "release_record", {"root": str(tmp_path), "state": "begun", "release": "20261121T210000Z-1a2b3c4"}
+    )
+    assert said["changed"] is True
+    assert said["unfinished"]["id"] == "20261121T210000Z-1a2b3c4"
+    assert run("release_record", {"root": str(tmp_path)})["changed"] is False
+
+
+def test_check_mode_is_passed_on(tmp_path: Path) -> None:
+    arguments = {"root": str(tmp_path), "state": "begun", "release": "20261121T210000Z-1a2b3c4"}
+    assert run("release_record", arguments, check=True)["changed"] is False
+    assert not list(tmp_path.iterdir())
+
+
+def test_failing_says_why(tmp_path: Path) -> None:
+    arguments = {
+        "root": str(tmp_path),
+        "state": "phase",
+        "release": "20261121T210000Z-1a2b3c4",
+        "phase": "build",
+    }
+    result = run("release_record", arguments)
+    assert result["failed"] is True and "no release" in result["msg"]
+
+
+def test_what_a_module_finds_to_be_secret_is_masked_on_the_host() -> None:
+    checks = [{"name": "x", "http": "http://user:hunter2secret@127.0.0.1:1/"}]
+    said = run("health_check", {"checks": checks, "deadline": "1s", "interval": "100ms"})
+    assert said["failed"] is True and "x" in said["checks"]
+    assert "hunter2secret" not in json.dumps(said)
+
+
+def test_what_a_spec_marks_as_secret_is_masked_on_the_host(tmp_path: Path) -> None:
+    secret = "hunter2secret"
+    arguments = {
+        "directory": str(tmp_path),
+        "files": {f"{secret}.txt": "x"},
+        "secret_files": {".env": secret},
+    }
+    said = run("release_files", arguments)
+    assert (tmp_path / ".env").read_text() == secret
+    assert "********.txt" in json.dumps(said) and secret not in json.dumps(said)
+
+
+def test_the_real_ansible_module_is_back_in_its_place() -> None:
+    lean.argument_spec("release_lock", lean.texts("release_lock")["release_lock"])
+    assert basic.AnsibleModule.__module__ == "ansible.module_utils.basic"
+
+
+def test_relative_imports_of_a_package_are_followed() -> None:
+    sources = lean.texts("health_check")
+    assert f"{lean.PACKAGE}.checks.http" in sources
+    assert f"{lean.PACKAGE}.http_client" in sources
