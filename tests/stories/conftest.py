@@ -113,13 +113,17 @@ class System:
         hosts = json.loads((ROOT / "var/fleet" / FLEET / "hosts.json").read_text())
         return str(hosts[host]["ansible_host"])
 
-    def get(self, path: str) -> subprocess.CompletedProcess[str]:
+    def get(self, path: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Ask the public address; certificate checked."""
         return subprocess.run(
-            ["curl", "-sS", "--max-time", "10", "--cacert", str(ROOT / "var/pki/ca.pem"), "--resolve",
+            ["curl", "-sS", *options, "--max-time", "10", "--cacert", str(ROOT / "var/pki/ca.pem"), "--resolve",
              f"{self.domain}:443:{self.address()}", f"https://{self.domain}{path}"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
+
+    def headers(self) -> str:
+        """Return the response headers of the public address, in lower case."""
+        return self.get("/version", "-D", "-", "-o", "/dev/null").stdout.lower()
 
     def version(self) -> str:
         """Return the version that answers at the public address; nothing where there is no fleet yet."""

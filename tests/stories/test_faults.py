@@ -107,18 +107,22 @@ def test_a_killed_controller_interrupts_nobody_and_the_next_run_settles_it(
 ) -> None:
     ship(reviews, "v1")
     with traffic(reviews, rate=50) as seen:
-        run = reviews.start("deploy.yml", app_version="v2", release_force=True)
+        run = reviews.start(
+            "deploy.yml", app_version="v2", release_force=True, edge_headers={"X-Candidate": "yes"}
+        )
         until(run, HEADLINES[phase])
         time.sleep(0.8)
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
         time.sleep(3)
-        settled = reviews.rollback() if phase in ("switch", "watch") else reviews.deploy("v1")
+        after_start = list(HEADLINES).index(phase) >= list(HEADLINES).index("switch")
+        settled = reviews.rollback() if after_start else reviews.deploy("v1")
         assert settled.code == 0, settled.output[-4000:]
         time.sleep(1)
     seen.assert_none_failed()
     assert all(record.get("verdict") for record in reviews.records())
     assert reviews.version() == "1.0.0"
+    assert "x-candidate" not in reviews.headers()
 
 
 def test_the_second_of_two_deploys_is_told_who_is_at_it(reviews: System) -> None:
