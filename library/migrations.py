@@ -107,6 +107,19 @@ options:
     description: Seconds to wait for another run on the same database.
     type: int
     default: 60
+  source:
+    description:
+      - The application's source on the controller. In check mode, where there is no image to ask yet, the pending
+        migrations of alembic, flask, django and prisma are read from its files (the action plugin does).
+    type: path
+  revisions:
+    description: The revisions of O(source), parents first; the action plugin fills it in.
+    type: list
+    elements: dict
+  first:
+    description: In check mode, that nothing has been released yet, so that a database that does not answer is one to come.
+    type: bool
+    default: false
   login_host:
     description: Address of the server, as seen from the host the module runs on.
     type: str
@@ -238,6 +251,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.slipway.compose_run import Compose, ComposeError
+from ansible.module_utils.slipway.migration_source import UnknownRevision, pending
 from ansible.module_utils.slipway.migration_tools import TOOLS, choose
 from ansible.module_utils.slipway.migrations import MigrationError, Migrations, Options, invalid_gates
 from ansible.module_utils.slipway.pg_login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR, Login
@@ -273,6 +287,8 @@ SPEC: dict[str, Any] = {
     "retries": {"type": "int", "default": 3},
     "lock_wait": {"type": "int", "default": 60},
     "with_sql": {"type": "bool", "default": False},
+    "revisions": {"type": "list", "elements": "dict"},
+    "first": {"type": "bool", "default": False},
 }
 
 
@@ -289,6 +305,41 @@ def look(migrations: Migrations, with_sql: bool) -> dict[str, Any]:
     if with_sql and state.pending:
         found["sql"], found["no_sql_because"] = migrations.sql(state)
     return found
+
+
+def planned(migrations: Migrations, params: dict[str, Any], reason: str) -> dict[str, Any]:
+    """What a plan says where the tool itself can't be asked yet: the source's revisions beside the database's."""
+    gate: dict[str, Any] = {
+        "name": "migrations pending",
+        "value": "unknown",
+        "limit": "any number",
+        "detail": reason,
+    }
+    unknown = {"changed": False, "pending": [], "gates": [{**gate, "verdict": "inconclusive"}]}
+    if params["revisions"] is None:
+        return unknown
+    try:
+        applied = migrations.applied()
+    except MigrationError as error:
+        if not params["first"]:
+            gate["detail"] = f"{reason}; {error}"
+            return {**unknown, "gates": [{**gate, "verdict": "inconclusive"}]}
+        applied = []
+    try:
+        left = pending(params["revisions"], applied)
+    except UnknownRevision as error:
+        gate.update(
+            value=str(error), verdict="fail", detail="the tool would refuse; is this an older release?"
+        )
+        return {
+            "changed": False,
+            "pending": [],
+            "gates": [gate],
+            "failed": True,
+            "msg": f"Migrations: {error}",
+        }
+    gate.update(value=len(left), verdict="pass", detail=", ".join(one["revision"] for one in left))
+    return {"changed": bool(left), "pending": left, "gates": [gate]}
 
 
 def main() -> None:
@@ -329,14 +380,7 @@ def main() -> None:
     except (MigrationError, ComposeError) as error:
         if module.check_mode:
             # In a plan the new image need not be there yet, nor, the first time, the server.
-            gate = {
-                "name": "migrations pending",
-                "value": "unknown",
-                "limit": "any number",
-                "detail": str(error),
-            }
-            gates = [{**gate, "verdict": "inconclusive"}]
-            module.exit_json(changed=False, pending=[], gates=gates)
+            module.exit_json(**planned(migrations, params, str(error)))
         result = {"gates": [], **getattr(error, "result", {})}
         module.fail_json(msg=str(error), report=report(params, result), **result)
     module.exit_json(**result, report=report(params, result))

@@ -108,6 +108,10 @@ removed:
   description: Ids of the releases that were removed.
   returned: state is closed
   type: list
+unused_images:
+  description: Images that only those had.
+  returned: state is closed
+  type: list
 """
 
 import json
@@ -188,7 +192,9 @@ def main() -> None:
                     result["changed"] |= releases.write(record)
         if arguments["state"] == "closed":
             keep = 0 if module.check_mode else arguments["keep"]
-            result["removed"] = releases.prune(keep) if keep else []
+            removed = releases.prune(keep) if keep else []
+            result["removed"] = [one["id"] for one in removed]
+            result["unused_images"] = core.unused_images(removed, releases.all())
             ended = releases.read(arguments["release"])
             result["report"] = {
                 "release": {key: ended.get(key) for key in ("id", "system", "verdict", "reason")}

@@ -21,7 +21,8 @@ class Tool:
     ``{target}``, ``{current}`` and ``{revision}`` are filled in; an empty command means the tool cannot do
     that. ``sql`` prints the pending migrations as SQL. ``pending_status`` is the exit status of ``info`` when
     something is
-    pending. ``book`` is the table in which the tool keeps its revision, if it is just one revision.
+    pending. ``book`` is the table in which the tool keeps its revision, if it is just one revision; ``list_applied`` the table
+    it keeps all of them in, and the query for their names.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Tool:
     base: str = ""
     pending_status: int = 0
     book: str = ""
+    list_applied: tuple[str, ...] = ()
 
     def parse(self, output: str) -> tuple[str, list[Pending]]:
         """The current revision (empty when there is none) and the pending ones in order, from ``info``."""
@@ -86,6 +88,7 @@ TOOLS = {
             upgrade=("python", "manage.py", "migrate", "--no-input"),
             downgrade=("python", "manage.py", "migrate", "--no-input", "{app}", "{revision}"),
             base="zero",
+            list_applied=("django_migrations", "SELECT app || '.' || name FROM {table}"),
         ),
         Tool(
             "prisma",
@@ -93,6 +96,10 @@ TOOLS = {
             upgrade=("npx", "prisma", "migrate", "deploy"),
             pending_status=1,
             book="_prisma_migrations",
+            list_applied=(
+                "_prisma_migrations",
+                "SELECT migration_name FROM {table} WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL",
+            ),
         ),
         Tool("command"),
     )

@@ -114,6 +114,22 @@ class Migrations:
         revision, pending = self.tool.parse(done.stdout)
         return State(revision or self._booked(), pending, *self._schema())
 
+    def applied(self) -> list[str]:
+        """The revisions the database has by the tool's own table. Raises MigrationError when it can't be asked."""
+        if self.options.login is None:
+            raise MigrationError(
+                "the database can't be looked at from here (no login, or psycopg is missing)"
+            )
+        try:
+            with connect(self.options.login, "slipway:plan") as self.conn:
+                if self.tool.list_applied:
+                    return _listed(self.conn, *self.tool.list_applied)
+                return [name for name in self._booked().split(",") if name]
+        except psycopg.Error as error:
+            raise MigrationError(f"{self.options.login}: {str(error).strip()}") from error
+        finally:
+            self.conn = None
+
     def sql(self, state: State) -> tuple[str, str]:
         """The pending migrations as SQL and the reason why there is none: one of the two is empty."""
         if not self.tool.sql:
@@ -349,3 +365,14 @@ def _revert_gate(left: list[str], lost: list[str], compared: bool) -> Gate:
         "verdict": verdict,
         "detail": detail,
     }
+
+
+def _listed(conn: pg_manifest.Connection, table: str, query: str) -> list[str]:
+    """What a query says of each table of that name; `{table}` in the query is its name, quoted."""
+    found = conn.execute(
+        "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relname = %s AND c.relkind IN ('r', 'p')",
+        [table],
+    ).fetchall()
+    return [
+        str(row[0]) for (name,) in found for row in conn.execute(query.replace("{table}", name)).fetchall()
+    ]

@@ -109,8 +109,11 @@ class Releases:
         write_atomically(path, text)
         return True
 
-    def prune(self, keep: int) -> list[str]:
-        """Remove ended releases beyond the `keep` newest, never what is live or could be gone back to needs."""
+    def prune(self, keep: int) -> list[Record]:
+        """Remove ended releases beyond the `keep` newest, never what is live or could be gone back to needs.
+
+        Returns the records that were removed.
+        """
         records = self.all()
         held = {record["id"] for record in (live(records), rollback_target(records)) if record}
         held |= {record["id"] for record in records if not record.get("verdict")}
@@ -119,10 +122,19 @@ class Releases:
         held |= {
             same_content(record) for record in records if record["id"] in held and record.get("live_from")
         }
-        surplus = [record["id"] for record in records if record["id"] not in held]
-        for identifier in surplus:
-            shutil.rmtree(self.directory(identifier))
+        surplus = [record for record in records if record["id"] not in held]
+        for record in surplus:
+            shutil.rmtree(self.directory(record["id"]))
+            (self.root / "migrations" / f"{record['id']}.json").unlink(missing_ok=True)
         return surplus
+
+
+def unused_images(removed: list[Record], kept: list[Record]) -> list[str]:
+    """Return the image references that only removed releases have."""
+    used = {reference for record in kept for reference in (record.get("images") or {}).values()}
+    return sorted(
+        {reference for record in removed for reference in (record.get("images") or {}).values()} - used
+    )
 
 
 def live(records: list[Record]) -> Record | None:

@@ -19,20 +19,23 @@ _UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_UTILS)
 
-from ansible.module_utils.slipway import migration_lint
+from ansible.module_utils.slipway import migration_lint, migration_source
 
 #: An argument of the action alone, which the module does not know.
-OWN = ("lint", "contract", "lint_grades")
+OWN = ("lint", "contract", "lint_grades", "source")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """The module's options plus ``lint``, ``contract`` and ``lint_grades``."""
+    """The module's options plus ``lint``, ``contract``, ``lint_grades`` and ``source``."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Look, lint, and only then apply."""
         super().run(tmp, task_vars)
         arguments = {k: v for k, v in self._task.args.items() if k not in OWN}
         state = arguments.get("state", "info")
+        source = str(self._task.args.get("source") or "")
+        if self._task.check_mode and source:
+            arguments["revisions"] = migration_source.read(str(arguments["tool"]), Path(source))
         if state == "reverted" or not self._flag("lint"):
             return self._module(arguments, task_vars)
         looked = self._module({**arguments, "state": "info", "with_sql": True}, task_vars)

@@ -43,6 +43,8 @@ def test_a_plan_touches_nothing(reviews: System) -> None:
     done = reviews.deploy("v2", "--check", "--diff")
     assert done.code == 0, done.output[-5000:]
     assert "would" in done.output
+    # Known from the source, without its image on the host or a container of it.
+    assert re.search(r"migrations pending +[01] ", done.output), done.output[-5000:]
     assert (reviews.records(), reviews.containers("app1"), reviews.containers("data1")) == before
     assert reviews.version() == "1.0.0"
     back = reviews.rollback("--check")

@@ -143,6 +143,24 @@ def test_pruning_keeps_the_files_of_a_release_that_was_gone_back_to(tmp_path: Pa
     assert [one["id"] for one in releases.all()] == [record(n)["id"] for n in (1, 3, 7, 8)]
 
 
+def test_pruning_takes_the_schema_kept_for_the_way_back_along(tmp_path: Path) -> None:
+    releases = core.Releases(tmp_path)
+    for one in [went_live(n, until=n + 1) for n in range(1, 5)] + [went_live(5)]:
+        releases.write(one)
+    kept = tmp_path / "migrations"
+    kept.mkdir()
+    for n in (1, 5):
+        (kept / f"{record(n)['id']}.json").write_text("{}")
+    releases.prune(2)
+    assert [path.stem for path in kept.iterdir()] == [record(5)["id"]]
+
+
+def test_images_that_a_kept_release_has_are_in_use() -> None:
+    removed = [record(1, images={"web": "shop:1", "db": "postgres:17"}), record(2)]
+    kept = [record(3, images={"web": "shop:3", "db": "postgres:17"})]
+    assert core.unused_images(removed, kept) == ["shop:1"]
+
+
 names = st.integers(min_value=1, max_value=59)
 
 
