@@ -55,6 +55,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway.edge import for_nginx
 from ansible.module_utils.slipway.release import write_atomically
 
 
@@ -98,7 +99,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    wanted: dict[Path, str] = {Path(file["path"]): file["content"] for file in module.params["files"]}
+    # In a plan for a new host nginx is not there yet.
+    version = module.run_command(["nginx", "-v"])[2] if module.get_bin_path("nginx") else ""
+    wanted: dict[Path, str] = {
+        Path(file["path"]): for_nginx(file["content"], version) for file in module.params["files"]
+    }
     wanted.update(with_connections(Path("/etc/nginx/nginx.conf"), module.params["worker_connections"]))
     before = {path: path.read_text() if path.exists() else None for path in wanted}
     written = [path for path in wanted if before[path] != wanted[path]]

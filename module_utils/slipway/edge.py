@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import ssl
 import time
@@ -21,6 +22,19 @@ from pathlib import Path
 
 COLOURS = ("blue", "green")
 COLOUR_HEADER = "X-Slipway-Colour"
+
+
+def for_nginx(content: str, version: str) -> str:
+    """Return a site as nginx of a version (such as 1.22.1) understands it.
+
+    Before 1.25.1 HTTP/2 is not a directive but a parameter of `listen`
+    (https://nginx.org/en/docs/http/ngx_http_v2_module.html#http2), which later ones warn about.
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    if not numbers or numbers >= (1, 25, 1) or not re.search(r"^ *http2 on;\n", content, re.MULTILINE):
+        return content
+    without = re.sub(r"^ *http2 on;\n", "", content, flags=re.MULTILINE)
+    return re.sub(r"^( *listen .*\bssl)\b", r"\1 http2", without, flags=re.MULTILINE)
 
 
 class EdgeError(Exception):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
-from conftest import ROOT, VAR, System, ship
+import pytest
+from conftest import ALL_VARIANTS, FLEET, ROOT, VAR, System, ship
 
 
 def test_all_mistakes_are_named_at_once_and_nothing_is_touched(reviews: System) -> None:
@@ -69,6 +71,32 @@ def test_no_secret_is_printed_even_with_vvv(reviews: System) -> None:
         if report.is_file():
             text = report.read_text()
             assert not any(secret in text for secret in secrets), report
+
+
+def test_a_plan_for_hosts_that_do_not_exist_says_how_to_make_them() -> None:
+    hello = System(inventory="inventories/hello", extra={"fleet_name": f"{FLEET}-none"})
+    done = hello.deploy(None, "--check")
+    assert done.code != 0
+    assert "ansible-playbook playbooks/fleet.yml -i" in done.output, done.output
+    listed = subprocess.run(
+        ["docker", "ps", "-aq", "--filter", f"name={FLEET}-none"], capture_output=True, text=True, check=True
+    )
+    assert listed.stdout == ""
+
+
+@pytest.mark.skipif(not ALL_VARIANTS, reason="two minutes; make test-all")
+def test_a_system_ships_to_bare_debian_12() -> None:
+    subprocess.run([str(ROOT / "images/build"), "bare:12"], check=True)
+    subprocess.run([str(ROOT / "examples/hello/build")], check=True)
+    old = {"fleet_name": f"{FLEET}-12", "fleet_image": "slipway/bare:12"}
+    hello = System(inventory="inventories/hello", name="hello", domain="hello.example.test", extra=old)
+    try:
+        first = hello.deploy()
+        assert first.code == 0, first.output[-4000:]
+        assert first.verdict == "live"
+        assert hello.deploy().changed == 0
+    finally:
+        hello.run("playbooks/fleet.yml", fleet_state="absent")
 
 
 def test_a_second_system_ships_beside_the_first(reviews: System) -> None:

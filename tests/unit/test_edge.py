@@ -51,6 +51,31 @@ def test_from_one_colour_to_the_other_it_never_points_nowhere(tmp_path: Path) ->
     assert seen <= {"blue", "green"}
 
 
+SITE = """server {
+    listen 443 ssl;
+    listen [::]:443 ssl;
+    http2 on;
+    server_name a;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "version", ["nginx version: nginx/1.25.1", "nginx version: nginx/1.29.0 (Ubuntu)", ""]
+)
+def test_a_site_for_a_recent_nginx_stays_as_it_is(version: str) -> None:
+    assert edge.for_nginx(SITE, version) == SITE
+
+
+@pytest.mark.parametrize("version", ["nginx version: nginx/1.22.1", "nginx/1.18.0 (Ubuntu)", "1.25.0"])
+def test_an_older_nginx_has_http2_as_a_parameter(version: str) -> None:
+    told = edge.for_nginx(SITE, version)
+    assert "http2 on" not in told
+    assert told.count("listen 443 ssl http2;") == 1 and told.count("listen [::]:443 ssl http2;") == 1
+    plain = "listen 80;\n"
+    assert edge.for_nginx(plain, version) == plain
+
+
 def test_other() -> None:
     assert [edge.other(colour) for colour in ("blue", "green", "none")] == ["green", "blue", "blue"]
 
