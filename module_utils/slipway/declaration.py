@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 
 from .environment import TYPES
+from .migration_tools import TOOLS
 from .problems import suggestion
 
 Keys = tuple[Any, ...]
@@ -117,6 +118,24 @@ VARIABLES: dict[str, dict[str, Any]] = {
     "environment_values": {"type": "object"},
     "environment_file": {"type": "string", "pattern": "^(?!/)(?!.*\\.\\.)[^\\s$]+$"},
 }
+VARIABLES["database_login"] = _object(
+    {
+        **dict.fromkeys(
+            ("host", "user", "password", "db", "ssl_mode", "ca_cert", "unix_socket", "role"), _TEXT
+        ),
+        "port": _PORT,
+    },
+    ("user", "db"),
+)
+VARIABLES["database_migrations"] = _object(
+    {
+        "tool": {"enum": [*TOOLS]},
+        "service": _TEXT,
+        "commands": _object(dict.fromkeys(("info", "upgrade", "downgrade", "sql"), _TEXTS)),
+        "contract": {"type": "array", "items": _TEXT},
+    },
+    ("tool", "service"),
+)
 REQUIRED = ("app_name", "app_services")
 # Variables with these prefixes belong to the roles that validate them.
 ROLE_PREFIXES = (
@@ -132,6 +151,12 @@ ROLE_PREFIXES = (
     "report_",
 )
 OWN_PREFIXES = ("app_", "environment_")
+
+
+def is_own(name: str) -> bool:
+    """Tell whether a variable is judged here: every one that begins with our prefixes, and the known ones."""
+    return name in VARIABLES or name.startswith(OWN_PREFIXES)
+
 
 _HINTS = {
     "app_name": "a lower-case letter, then up to 30 lower-case letters, digits and '-'",
@@ -157,7 +182,7 @@ _TYPE_NAMES = {
 def schema_faults(variables: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield every violation of the schema, and names that begin like ours but are unknown.
 
-    `variables` holds those variables of the inventory that begin with `app_` or `environment_`.
+    `variables` holds those variables of the inventory that `is_own`.
     """
     for name in REQUIRED:
         if variables.get(name) is None:

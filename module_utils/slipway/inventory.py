@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import environment
+from . import environment, role_variables
 from .compose import Compose, load
 from .compose_check import check as check_compose
 from .compose_check import compose_says, is_moving
 from .declaration import (
-    OWN_PREFIXES,
     ROLE_PREFIXES,
     SERVICE_KINDS,
     Fault,
+    is_own,
     looks_boolean,
     schema_faults,
 )
@@ -57,6 +57,11 @@ class Locator:
         concern = "environment" if str(path[0] if path else "").startswith("environment") else "app"
         known = [document.file for document in self.documents if Path(document.file).stem == concern]
         return (known[-1] if known else f"group_vars/all/{concern}.yml"), 0
+
+    def declares(self, name: str) -> bool:
+        """Tell whether a variable stands in a file of the inventory or on the command line."""
+        places = ((name,), ("all", "vars", name))
+        return name in self.extra or any(p in document.lines for document in self.documents for p in places)
 
     def _in_hosts(self, path: Keys) -> tuple[str, int]:
         """Return where a host stands in the inventory, else the file that lists the hosts."""
@@ -109,7 +114,8 @@ class Declaration:
     """What is checked.
 
     `addresses` are the hosts' addresses, None where none is known; `untemplated` are variables that could
-    not be templated: path and reason; `source` is the directory that holds the application's source.
+    not be templated: path and reason; `source` is the directory that holds the application's source;
+    `role_options` the options of the roles by name.
     """
 
     variables: Mapping[str, Any]
@@ -119,6 +125,7 @@ class Declaration:
     untemplated: Sequence[tuple[Keys, str]] = ()
     duplicates: Sequence[Problem] = ()
     source: Path | None = None
+    role_options: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -134,10 +141,11 @@ class Result:
 def check(declaration: Declaration) -> Result:
     """Return everything that is wrong with a declaration; what a mistake leaves to be judged is judged."""
     variables, locator = declaration.variables, declaration.locator
-    own = {name: value for name, value in variables.items() if name.startswith(OWN_PREFIXES)}
+    own = {name: value for name, value in variables.items() if is_own(name)}
     unknown = {path for path, _ in declaration.untemplated}
     faults = [(path, f"cannot be read: {why}", "") for path, why in declaration.untemplated]
     faults += [fault for fault in schema_faults(own) if fault[0] not in unknown]
+    faults += role_variables.faults(variables, declaration.role_options, locator.declares)
     faults += _texts_for_booleans(variables, locator)
     valid = _valid_parts(own, faults)
     system = System.of(valid, declaration.groups, declaration.addresses or {})
@@ -221,6 +229,21 @@ def _rules(own: Mapping[str, Any], system: System) -> Iterator[Fault]:
     elif own.get("app_build_args"):
         yield ("app_build_args",), "has no effect without app_source", "remove it, or add app_source"
     web = system.of_kind("web")
+    migrations = own.get("database_migrations")
+    if isinstance(migrations, dict) and isinstance(own.get("app_services"), dict):
+        named = migrations.get("service")
+        if named and named not in own["app_services"]:
+            yield (
+                ("database_migrations", "service"),
+                f"'{named}' is not in app_services",
+                suggestion(named, own["app_services"], "name the service whose image has the migrations"),
+            )
+        if migrations.get("tool") == "command" and "upgrade" not in (migrations.get("commands") or {}):
+            yield (
+                ("database_migrations", "commands"),
+                "is missing upgrade, which tool: command needs",
+                "commands: {upgrade: [./migrate, up]}",
+            )
     if web and not own.get("app_domain"):
         yield ("app_domain",), "is missing", "the name under which the web services are reached"
     if len(web) > MAX_WEB_SERVICES:

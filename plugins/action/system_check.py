@@ -19,9 +19,10 @@ _OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _OURS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_OURS)
 
-from ansible.module_utils.slipway.declaration import OWN_PREFIXES, ROLE_PREFIXES
+from ansible.module_utils.slipway.declaration import ROLE_PREFIXES, is_own
 from ansible.module_utils.slipway.inventory import Declaration, Locator, check, inventory_files, read_files
 from ansible.module_utils.slipway.problems import listing
+from ansible.module_utils.slipway.role_variables import read_options
 from ansible.module_utils.slipway.system import COLOURS, System
 
 Keys = tuple[Any, ...]
@@ -68,16 +69,18 @@ class ActionModule(ActionBase):
         reference = members[0] if members else variables["inventory_hostname"]
         hostvars = variables["hostvars"]
         declared = {**hostvars.raw_get(reference), "hostvars": hostvars}
+        roles = read_options(Path(__file__).resolve().parents[2] / "roles")
         untemplated: list[tuple[Keys, str]] = []
         ours = {
             name: value
             for name, value in declared.items()
-            if name.startswith((*OWN_PREFIXES, *ROLE_PREFIXES))
+            if is_own(name)
+            or name.startswith((*ROLE_PREFIXES, *{f"{one.partition('_')[0]}_" for one in roles}))
         }
         templar = self._templar.copy_with_new_env(available_variables=declared)
         templated = {
             # What belongs to the roles may use variables that exist only later.
-            name: _templated(templar, value, (name,), untemplated) if name.startswith(OWN_PREFIXES) else value
+            name: _templated(templar, value, (name,), untemplated) if is_own(name) else _plain(value)
             for name, value in ours.items()
         }
         sources = [Path(source) for source in variables.get("ansible_inventory_sources") or []]
@@ -95,6 +98,7 @@ class ActionModule(ActionBase):
             untemplated=untemplated,
             duplicates=duplicates,
             source=Path(arguments["source"]) if arguments["source"] else None,
+            role_options=roles,
         )
 
     def _address(self, hostvars: Any, host: str) -> str:

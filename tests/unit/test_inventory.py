@@ -223,6 +223,68 @@ def test_texts_for_booleans_from_the_command_line() -> None:
     assert said({**variables, "watch_enabled": False}, locator=extra) == []
 
 
+OPTIONS = {
+    "edge_tls": {
+        "type": "str",
+        "choices": ["internal", "files", "none"],
+        "description": "Where TLS comes from.",
+    },
+    "watch_seconds": {"type": "float"},
+    "indexes_declared": {"type": "list", "elements": "dict"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("edge_tsl", "files", "edge_tsl: is not a variable of slipway -> did you mean 'edge_tls'?"),
+        ("edge_tls", "filez", "must be one of: internal, files, none"),
+        ("watch_seconds", "soon", "cannot be converted"),
+        ("indexes_declared", [1], "Elements value for option 'indexes_declared'"),
+    ],
+)
+def test_variables_of_roles(name: str, value: Any, expected: str) -> None:
+    found = said({**good(), name: value}, locator=Locator(extra=frozenset({name})), role_options=OPTIONS)
+    assert len(found) == 1 and expected in found[0], found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("edge_tls", "{{ later }}"),
+        ("edge_helper_of_mine", 1),
+        ("watch_seconds", 5),
+        ("indexes_declared", [{"name": "{{ x }}"}]),
+        ("vault_password", "x"),
+    ],
+)
+def test_what_may_be_meant_is_left_to_the_roles(name: str, value: Any) -> None:
+    assert said({**good(), name: value}, locator=Locator(extra=frozenset({name})), role_options=OPTIONS) == []
+
+
+def test_facts_are_not_taken_for_misspelled_variables() -> None:
+    assert said({**good(), "edge_tsl": "a fact"}, role_options=OPTIONS) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("database_login", {"usr": "u", "user": "u", "db": "d"}, "did you mean 'user'?"),
+        ("database_login", {"user": "u"}, "database_login.db: is missing"),
+        ("database_migrations", {"tool": "alembik", "service": "migrate"}, "did you mean 'alembic'?"),
+        ("database_migrations", {"tool": "alembic", "service": "migrat"}, "did you mean 'migrate'?"),
+        ("database_migrations", {"tool": "command", "service": "migrate"}, "needs"),
+    ],
+)
+def test_the_database(name: str, value: Any, expected: str) -> None:
+    found = said({**good(), name: value})
+    assert len(found) == 1 and expected in found[0], found
+
+
+def test_a_variable_of_ones_own_about_the_database_is_ones_own() -> None:
+    assert said({**good(), "database_password": "x"}) == []
+
+
 def test_what_cannot_be_templated_is_one_problem() -> None:
     variables = changed("environment_values.URL", ...)
     variables["app_services"]["web"].pop("port")
