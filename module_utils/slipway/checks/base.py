@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -129,6 +130,8 @@ class Kind:
                 value = redactor.data(clause.get(facts))
             except HttpError as error:
                 value = f"({error})"
+            if isinstance(value, float) and not math.isfinite(value):
+                value = str(value)  # JSON, and so the report, knows no infinity
             if value is not MISSING:
                 found[clause.label] = value if len(show(value, 10**6)) <= 500 else show(value)
         return found
