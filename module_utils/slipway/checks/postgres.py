@@ -16,8 +16,8 @@ try:
 except ImportError:
     psycopg = None
 
-# A ratio of a few hundred blocks says nothing about a cache.
-_MIN_BLOCKS = 1000
+# Logging in reads a few hundred blocks of catalogues; a ratio over those says nothing about a cache.
+_MIN_BLOCKS = 10_000
 # A connection between primary and replica on which nobody said anything for so many seconds is dead.
 _QUIET = 45.0
 
@@ -196,7 +196,9 @@ class PostgresCheck(Kind):
         if "cache_hit_ratio" in self.expect:
             facts["cache_hit_ratio"] = one(_CACHE, _MIN_BLOCKS)
         if "rows" in self.expect:
-            facts["rows"] = {sql: _plain(one(sql)) for sql in self.expect["rows"]}
+            # Prepared, so that the server refuses more than one statement.
+            found = {sql: connection.execute(sql, prepare=True).fetchone() for sql in self.expect["rows"]}
+            facts["rows"] = {sql: MISSING if row is None else _plain(row[0]) for sql, row in found.items()}
         return facts
 
 
@@ -211,7 +213,8 @@ def _lag(connection: Any, one: Any) -> Any:
     if status not in ("streaming", "never"):
         raise HttpError(f"this replica receives nothing from its primary (WAL receiver: {status})")
     # A live primary says something every 30 s (half its wal_sender_timeout) even when it has nothing to send.
-    return max(behind or 0.0, quiet if quiet and quiet > _QUIET else 0.0)
+    # It is behind, but not known by how much, before it has replayed its first transaction.
+    return MISSING if behind is None else max(behind, quiet if quiet and quiet > _QUIET else 0.0)
 
 
 def _at(key: str, name: str) -> Any:

@@ -15,56 +15,10 @@ from typing import Any
 import pytest
 from ansible.module_utils.slipway.checks.engine import Outcome, attempt, parse_checks
 from ansible.module_utils.slipway.redact import Redactor
+from verify_containers import PASSWORD, ROOT, docker, free_port, image, retried
 from verify_servers import Authority
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
-PASSWORD = "a-password-of-the-tests"
-
 pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="needs Docker")
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
-
-
-def free_port(first: int) -> int:
-    for port in range(first, first + 30):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
-    raise AssertionError("no free port")
-
-
-@pytest.fixture(scope="module")
-def start() -> Iterator[Callable[..., str]]:
-    """Start containers that are gone when the module's tests are over."""
-    names: list[str] = []
-
-    def run(name: str, *arguments: str) -> str:
-        full = f"verify-test-{name}"
-        subprocess.run(["docker", "rm", "-fv", full], capture_output=True, check=False)
-        names.append(full)
-        docker("run", "-d", "--name", full, *arguments)
-        return full
-
-    yield run
-    for name in names:
-        subprocess.run(["docker", "rm", "-fv", name], capture_output=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def postgres(start: Any) -> dict[str, Any]:
-    port = free_port(55520)
-    start(
-        "postgres",
-        "-p",
-        f"127.0.0.1:{port}:5432",
-        "-e",
-        f"POSTGRES_PASSWORD={PASSWORD}",
-        "slipway/postgres:17",
-    )
-    return {"host": "127.0.0.1", "port": port, "user": "postgres", "password": PASSWORD, "dbname": "postgres"}
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +32,8 @@ def redis(start: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def rabbitmq(start: Any) -> dict[str, Any]:
-    docker("build", "--quiet", "--tag", "verify-rabbitmq", str(HERE / "rabbitmq"))
     port = free_port(55580)
-    name = start("rabbitmq", "-p", f"127.0.0.1:{port}:5672", "verify-rabbitmq")
+    name = start("rabbitmq", "-p", f"127.0.0.1:{port}:5672", image("rabbitmq"))
     permit = "rabbitmqctl set_permissions app '.*' '.*' '.*'"
     add = f"rabbitmqctl await_startup && rabbitmqctl add_user app {PASSWORD} && {permit}"
     end = time.monotonic() + 90
@@ -108,63 +61,6 @@ def check(check: Any) -> Any:
         return outcome
 
     return patient
-
-
-def test_postgres(check: Any, postgres: dict[str, Any]) -> None:
-    good = check(
-        postgres=postgres,
-        expect={
-            "version": {"gte": 17, "lt": 18},
-            "extensions": ["plpgsql"],
-            "schemas": ["public", "pg_catalog"],
-            "tables": ["pg_catalog.pg_class"],
-            "rows": {
-                "select count(*) from pg_catalog.pg_database": {"gte": 1},
-                "select 1.5": 1.5,
-                "select null": None,
-            },
-            "connections_free": {"gte": "50%"},
-            "replicas": 0,
-            "cache_hit_ratio": "1%",
-        },
-    )
-    assert good.ok, good.reason
-
-
-@pytest.mark.parametrize(
-    ("expect", "reason"),
-    [
-        ({"version": {"gte": 18}}, 'version: saw "17.'),
-        ({"extensions": {"plpgsql": "9.0"}}, 'extension plpgsql: saw "1.0", expected at least 9.0'),
-        ({"extensions": ["postgis"]}, "extension postgis: saw nothing"),
-        ({"schemas": ["feedback"]}, "schema feedback: saw nothing"),
-        ({"tables": ["feedback.reviews"]}, "table feedback.reviews: saw nothing"),
-        ({"rows": {"select count(*) from pg_catalog.pg_database": {"gt": 99}}}, "expected above 99"),
-        ({"rows": {"selct 1": 1}}, "syntax error"),
-        ({"rows": {"create table no (n int)": 1}}, "read-only transaction"),
-        ({"rows": {"select pg_sleep(60)": 1}}, "statement timeout"),
-        ({"connections_free": {"gte": "100%"}}, "connections_free: saw"),
-        ({"replication_lag": {"lt": "10s"}}, "replication_lag: saw nothing"),
-        ({"replicas": {"gte": 1}}, "replicas: saw 0, expected at least 1"),
-    ],
-)
-def test_postgres_gone_wrong(check: Any, postgres: dict[str, Any], expect: Any, reason: str) -> None:
-    assert check(postgres=postgres).ok, "it must be up for the failure to mean anything"
-    outcome = check(
-        postgres=postgres, expect=expect, deadline=1, timeout=1.0 if "sleep" in str(expect) else 10.0
-    )
-    assert not outcome.ok and reason in outcome.reason
-
-
-def test_postgres_refuses(check: Any, postgres: dict[str, Any]) -> None:
-    wrong = check(postgres={**postgres, "password": "wrong"}, deadline=1.5)
-    assert "password authentication failed" in wrong.reason
-    assert "Connection refused" in check(postgres={**postgres, "port": 55519}, deadline=1.0).reason
-    with socket.socket() as mute:
-        mute.bind(("127.0.0.1", 0))
-        mute.listen(8)
-        outcome = check(postgres={**postgres, "port": mute.getsockname()[1]}, deadline=1.0, timeout=0.5)
-    assert "still waiting for PostgreSQL" in outcome.reason
 
 
 def test_redis(check: Any, redis: dict[str, Any]) -> None:
