@@ -103,9 +103,9 @@ class ClickhouseCheck(_HttpApi):
         headers = {"X-ClickHouse-User": self.option.get("user", "default")}
         if "password" in self.option:
             headers["X-ClickHouse-Key"] = self.option["password"]
-        if "database" in self.option:
-            headers["X-ClickHouse-Database"] = self.option["database"]
-        query = urlencode({"query": sql, "default_format": "TabSeparated"})
+        # Older servers know no header for it.
+        database = {"database": self.option["database"]} if "database" in self.option else {}
+        query = urlencode({"query": sql, "default_format": "TabSeparated", **database})
         lines = (await self.get(f"/?{query}", Trace(), timeout, headers)).text().splitlines()
         return _number(lines[0].split("\t")[0]) if lines else MISSING
 

@@ -52,7 +52,7 @@ def passes() -> Check:
     """Patiently: a server that has just been started may take a while. Returns the outcome, which is good."""
 
     def run(**declared: Any) -> Outcome:
-        outcome = settle(30.0, timeout=declared.pop("timeout", 5.0), **declared)
+        outcome = settle(declared.pop("within", 15.0), timeout=declared.pop("timeout", 5.0), **declared)
         assert outcome.ok, outcome.reason
         return outcome
 

@@ -8,14 +8,13 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from ansible.module_utils.slipway.checks.engine import Outcome, attempt, parse_checks
 from ansible.module_utils.slipway.redact import Redactor
-from verify_containers import PASSWORD, ROOT, docker, free_port, image, retried
+from verify_containers import PASSWORD, ROOT, docker, free_port, image
 from verify_servers import Authority
 
 pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="needs Docker")
