@@ -114,7 +114,9 @@ def test_mongodb_gone_wrong(passes: Any, fails: Any, mongodb: Any) -> None:
             assert fails(mongodb=f"127.0.0.1:{other.port}", timeout=0.5)
 
 
-def test_mongodb_over_tls(passes: Any, fails: Any, mongodb: Any, authority: Authority, tmp_path: Path) -> None:
+def test_mongodb_over_tls(
+    passes: Any, fails: Any, mongodb: Any, authority: Authority, tmp_path: Path
+) -> None:
     certificate, key = authority.issue("mongo.test")
     pem = tmp_path / "server.pem"
     pem.write_bytes(certificate.read_bytes() + key.read_bytes())

@@ -112,7 +112,9 @@ class Session(socketserver.BaseRequestHandler):
         signature = hmac.digest(hashlib.sha256(key).digest(), message, "sha256")
         wanted = bytes(a ^ b for a, b in zip(key, signature, strict=True))
         nonce = dict(part.split("=", 1) for part in without.split(","))["r"]
-        if not (self.user_known and nonce == self.nonce and hmac.compare_digest(base64.b64decode(proof), wanted)):
+        if not (
+            self.user_known and nonce == self.nonce and hmac.compare_digest(base64.b64decode(proof), wanted)
+        ):
             raise Refused("Authentication failed.")
         self.known = True
         server = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), message, "sha256")
