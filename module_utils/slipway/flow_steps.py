@@ -29,6 +29,10 @@ from .sse import Stream
 _POLL = 0.25
 
 
+def _streaming(given: dict[str, Any]) -> dict[str, Any]:
+    return {**STREAM_HEADERS, **(given.get("headers") or {})}
+
+
 class BurstStep:
     """Many requests at once: only these statuses, so many of each, and back to normal soon."""
 
@@ -44,10 +48,14 @@ class BurstStep:
         self._counts: dict[str, Predicate] = {}
         self._recovers: float | None = None
         try:
-            method = one_action(given, f"{where}.burst")
-            allowed = (*METHODS, *BODY_KEYS, "requests", "concurrency")
+            action = one_action(given, f"{where}.burst", (*METHODS, "sse"))
+            allowed = (*METHODS, "sse", *BODY_KEYS, "requests", "concurrency")
             problems += unknown_keys(given, allowed, f"{where}.burst")
-            self.request = context.request(method, given[method], given, f"{where}.burst")
+            # A stream has no end to wait for: it is judged by its status and closed.
+            self._streams = action == "sse"
+            if self._streams:
+                action, given = "get", {**given, "get": given["sse"], "headers": _streaming(given)}
+            self.request = context.request(action, given[action], given, f"{where}.burst")
             self.timeout = seconds(given.get("timeout", context.timeout))
             self.requests = int(given.get("requests", 30))
             self.concurrency = int(given.get("concurrency", self.requests))
@@ -76,8 +84,7 @@ class BurstStep:
         async def one() -> None:
             async with slots:
                 try:
-                    response = await send(self.request, Trace(), self.timeout)
-                    statuses[str(response.status)] += 1
+                    statuses[str(await self._status())] += 1
                 except HttpError as error:
                     lost.append(str(error))
 
@@ -101,15 +108,25 @@ class BurstStep:
             seen += f", recovered after {await self._recovery(self._recovers):.1f} s"
         return seen
 
+    async def _status(self) -> int:
+        if not self._streams:
+            return (await send(self.request, Trace(), self.timeout)).status
+        stream = Stream(self.request, Trace())
+        try:
+            await stream.open(self.timeout)
+            return stream.response.status
+        finally:
+            stream.close()
+
     async def _recovery(self, limit: float) -> float:
         """Seconds until a single request is neither refused for its rate nor failed."""
         started = time.monotonic()
         last = "no answer"
         while True:
             try:
-                response = await send(self.request, Trace(), self.timeout)
-                last = str(response.status)
-                if response.status != 429 and response.status < 500:
+                status = await self._status()
+                last = str(status)
+                if status != 429 and status < 500:
                     return time.monotonic() - started
             except HttpError as error:
                 last = str(error)
@@ -263,7 +280,7 @@ class ConnectionsStep:
                 given, ("sse", "get", "headers", "allowed", "timeout"), f"{where}.connections"
             )
             action = one_action(given, f"{where}.connections", ("sse", "get"))
-            headers = {**(STREAM_HEADERS if action == "sse" else {}), **(given.get("headers") or {})}
+            headers = _streaming(given) if action == "sse" else given.get("headers") or {}
             self.request = context.request("get", given[action], {"headers": headers}, where)
             self.timeout = seconds(given.get("timeout", context.timeout))
             self.allowed = int(given.get("allowed", 1))

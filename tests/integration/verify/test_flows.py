@@ -212,6 +212,23 @@ def test_burst_gone_wrong(journey: Journey, fault: str, reason: str) -> None:
     assert reason in journey.fails(BURST)
 
 
+def test_burst_of_streams(journey: Journey) -> None:
+    """A stream that was accepted has no end to wait for: its status counts."""
+    step = {
+        "burst": {"sse": "/api/events", "requests": 12, "concurrency": 12, "timeout": "2s"},
+        "expect": {
+            "only": [200, 429],
+            "count": {"200": {"gte": 2}, "429": {"gte": 4}},
+            "recovers_within": "5s",
+        },
+    }
+    started = time.monotonic()
+    journey.passes(step)
+    assert time.monotonic() - started < 4
+    journey.shop.faults = {"streams"}
+    assert "count of 429: saw 0" in journey.fails(step)
+
+
 def test_burst_that_never_recovers(journey: Journey) -> None:
     step = {**BURST, "expect": {"count": {"429": 1}, "recovers_within": "300ms"}}
     assert "recovers_within: still so 0.3 s after the burst" in journey.fails(step)
