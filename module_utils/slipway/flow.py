@@ -8,12 +8,12 @@ import asyncio
 import time
 from typing import Any, NamedTuple, Union
 
-from .flow_context import BUILT_IN, METHODS, Context, StepFailed, references
+from .flow_context import BUILT_IN, METHODS, Context, StepFailed, misspelt_references, references
 from .flow_request import COMMON_KEYS, RequestStep, one_action
 from .flow_sse import SseStep
 from .flow_steps import BurstStep, CacheStep, ConnectionsStep
 from .moments import Place
-from .predicates import SpecError, seconds, unknown_keys
+from .predicates import SpecError, some_time, unfilled, unknown_keys
 from .redact import Redactor, secret_values
 
 Step = Union[RequestStep, SseStep, BurstStep, CacheStep, ConnectionsStep]
@@ -92,7 +92,7 @@ def _flow(given: dict[str, Any], place: Place, redactor: Redactor, validate_cert
         context,
         _declared(context, steps, "steps", known, problems),
         _declared(context, given.get("always") or [], "always", known, problems),
-        seconds(given.get("deadline", 60)),
+        some_time(given.get("deadline", 60), "deadline"),
     )
     if problems:
         raise SpecError(*problems)
@@ -118,6 +118,7 @@ def _declared(
         except SpecError as error:
             problems += error.problems
             continue
+        problems += [*unfilled(raw, where), *misspelt_references(raw, where)]
         name = str(raw.get("name") or f"{action} {raw[action] if action in METHODS else ''}".strip())
         where = f"{where} {name!r}"
         if name in names:

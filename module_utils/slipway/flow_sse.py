@@ -12,7 +12,7 @@ from .flow_context import STREAM_HEADERS, Context, StepFailed, mapping, unmet
 from .flow_request import COMMON_KEYS
 from .http1 import HttpError
 from .http_client import Response, Trace
-from .predicates import MISSING, Predicate, SpecError, seconds, show, unknown_keys
+from .predicates import MISSING, Predicate, SpecError, seconds, show, unknown_keys, whole
 from .selectors import Selector
 from .sse import Event, Limits, Stream
 
@@ -57,9 +57,7 @@ class SseStep:
         if problems:
             raise SpecError(*problems)
         times = {key: seconds(value) for key, value in raw.items() if key != "events"}
-        events = int(raw.get("events", 1))
-        if events < 1:
-            raise SpecError(f"{where}.events: must be at least 1")
+        events = whole(1, f"{where}.events")(raw.get("events", 1))
         return Limits(events=events, **times)
 
     def _expectations(self, raw: Any, where: str) -> None:
@@ -128,7 +126,10 @@ class SseStep:
         )
         failures = unmet(self._head, {"response": response}, self.context.redactor)
         kind = (response.header("content-type") or "").split(";")[0].strip()
-        if not failures and kind != "text/event-stream":
+        coding = response.header("content-encoding") or "identity"
+        if not failures and coding != "identity":
+            failures = [f"content-encoding: saw {show(coding)}; a compressed stream arrives in lumps"]
+        elif not failures and kind != "text/event-stream":
             failures = [f"content-type: saw {show(kind)}, expected text/event-stream"]
         if failures:
             raise StepFailed(

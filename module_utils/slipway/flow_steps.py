@@ -12,6 +12,7 @@ from typing import Any
 from .checks.http import response_clauses
 from .flow_context import (
     BODY_KEYS,
+    GOOD,
     METHODS,
     STREAM_HEADERS,
     Context,
@@ -23,7 +24,7 @@ from .flow_context import (
 from .flow_request import COMMON_KEYS, Probe, one_action
 from .http1 import HttpError
 from .http_client import Response, Trace, send
-from .predicates import Predicate, SpecError, StatusPredicate, seconds, show, unknown_keys
+from .predicates import Predicate, SpecError, StatusPredicate, seconds, show, some_time, unknown_keys, whole
 from .sse import Stream
 
 _POLL = 0.25
@@ -56,11 +57,11 @@ class BurstStep:
             if self._streams:
                 action, given = "get", {**given, "get": given["sse"], "headers": _streaming(given)}
             self.request = context.request(action, given[action], given, f"{where}.burst")
-            self.timeout = seconds(given.get("timeout", context.timeout))
-            self.requests = int(given.get("requests", 30))
-            self.concurrency = int(given.get("concurrency", self.requests))
-            if not 2 <= self.requests <= 10000 or self.concurrency < 1:
-                raise SpecError(f"{where}.burst: between 2 and 10000 requests, at least one at a time")
+            self.timeout = some_time(given.get("timeout", context.timeout), f"{where}.timeout")
+            self.requests = whole(2, f"{where}.burst.requests")(given.get("requests", 30))
+            self.concurrency = whole(1, f"{where}.burst.concurrency")(given.get("concurrency", self.requests))
+            if self.requests > 10000:
+                raise SpecError(f"{where}.burst.requests: at most 10000")
             expect = mapping(raw.get("expect"), f"{where}.expect")
             problems += unknown_keys(expect, ("only", "count", "recovers_within"), f"{where}.expect")
             if "only" in expect:
@@ -157,7 +158,7 @@ class CacheStep:
             if "get" not in given:
                 raise SpecError(f"{where}.cache: get is required")
             self.request = context.request("get", given["get"], given, f"{where}.cache")
-            self.timeout = seconds(given.get("timeout", context.timeout))
+            self.timeout = some_time(given.get("timeout", context.timeout), f"{where}.timeout")
             self._by(given.get("by"), f"{where}.cache.by")
             self.expect = self._sequence(raw.get("expect", ["miss", "hit"]), f"{where}.expect")
             self.then = self._sequence(raw["then"], f"{where}.then") if "then" in raw else []
@@ -225,7 +226,7 @@ class CacheStep:
                 continue
             response = await self.context.send(self.request, self.timeout)
             failures = unmet(
-                response_expectations(None, "")[0], {"response": response}, self.context.redactor
+                response_expectations(GOOD, "")[0], {"response": response}, self.context.redactor
             )
             seen = self._seen(response) if not failures else ""
             if not failures and self._ratio:
@@ -282,10 +283,10 @@ class ConnectionsStep:
             action = one_action(given, f"{where}.connections", ("sse", "get"))
             headers = _streaming(given) if action == "sse" else given.get("headers") or {}
             self.request = context.request("get", given[action], {"headers": headers}, where)
-            self.timeout = seconds(given.get("timeout", context.timeout))
-            self.allowed = int(given.get("allowed", 1))
-            if not 1 <= self.allowed <= 1000:
-                raise SpecError(f"{where}.connections.allowed: must be between 1 and 1000")
+            self.timeout = some_time(given.get("timeout", context.timeout), f"{where}.timeout")
+            self.allowed = whole(1, f"{where}.connections.allowed")(given.get("allowed", 1))
+            if self.allowed > 1000:
+                raise SpecError(f"{where}.connections.allowed: at most 1000")
             expect = raw.get("expect", {"refused": [429, 503]})
             mapping(expect, f"{where}.expect")
             problems += unknown_keys(expect, ("refused", "again_within"), f"{where}.expect")

@@ -21,7 +21,7 @@ from ..http_client import (
     parse_url,
     send,
 )
-from ..predicates import MISSING, Duration, Predicate, SpecError, StatusPredicate, seconds, size
+from ..predicates import MISSING, Duration, Predicate, SpecError, StatusPredicate, seconds, size, whole
 from ..redact import Redactor
 from ..selectors import Selector
 from .base import Clause, Facts, Kind, each, flag
@@ -146,7 +146,7 @@ class HttpCheck(Kind):
         "connect_to": str,
         "ca_file": str,
         "validate_certs": flag,
-        "follow": int,
+        "follow": whole(),
         "max_body": size,
         "unix_socket": str,
     }

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..http1 import HttpError
 from ..http_client import Trace, in_thread
-from ..predicates import MISSING, Predicate, SpecError, percent, seconds, version
+from ..predicates import MISSING, Predicate, SpecError, percent, seconds, version, whole
 from .base import Clause, Facts, Kind, MissingLibrary, each
 
 try:
@@ -81,7 +81,7 @@ class PostgresCheck(Kind):
     options: ClassVar = {
         "dsn": str,
         "host": str,
-        "port": int,
+        "port": whole(1),
         "user": str,
         "password": str,
         "dbname": str,
