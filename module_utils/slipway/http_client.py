@@ -68,8 +68,9 @@ class Url(NamedTuple):
         return f"{self.scheme}://{self.netloc}{self.target}"
 
 
-def parse_url(text: str) -> Url:
+def parse_url(text: Any) -> Url:
     """Take an absolute URL apart; raises SpecError saying what is wrong with it."""
+    text = str(text)
     try:
         parts = urlsplit(text)
         port = parts.port

@@ -59,7 +59,9 @@ class Kind:
         if not isinstance(given, dict):
             given = {self.plain_option: given}
         problems += unknown_keys(given, self.options, f"{where}.{self.name}")
-        problems += [f"{where}.{self.name}: {key!r} is required" for key in self.required if key not in given]
+        problems += [
+            f"{where}.{self.name}: {key!r} is required" for key in self.required if given.get(key) is None
+        ]
         self.option: dict[str, Any] = {}
         for key, convert in self.options.items():
             if given.get(key) is not None:

@@ -96,6 +96,12 @@ def started() -> Iterator[Any]:
         names.append(name)
         options = [part for item in environment.items() for part in ("--env", "=".join(item))]
         run("docker", "run", "-d", "--name", name, "--read-only", *options, image)
+        # Its own health check decides whether it is released at all.
+        health = ["docker", "inspect", "--format", "{{.State.Health.Status}}", name]
+        end = time.monotonic() + 30
+        while (seen := run(*health).stdout.strip()) != "healthy":
+            assert time.monotonic() < end, f"{name} is {seen}"
+            time.sleep(0.2)
         template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         return run("docker", "inspect", "--format", template, name).stdout.strip() + ":8000"
 
