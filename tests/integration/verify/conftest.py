@@ -35,6 +35,7 @@ def start() -> Iterator[Containers]:
 def settle(deadline: float = 0.6, consecutive: int = 1, **declared: Any) -> Outcome:
     """Run one check; it must settle within its deadline whatever the server does."""
     declared.setdefault("timeout", 0.4)
+    declared = {key: value for key, value in declared.items() if value is not None}
     checks = parse_checks([{"name": "it", **declared}], interval=0.05, consecutive=consecutive)
     started = time.monotonic()
     (outcome,) = asyncio.run(run_checks(checks, deadline))
@@ -64,6 +65,7 @@ def fails() -> Callable[..., str]:
     """One unhurried look; returns why it is not as expected."""
 
     def run(timeout: float = 10.0, **declared: Any) -> str:
+        declared = {key: value for key, value in declared.items() if value is not None}
         (parsed,) = parse_checks([{"name": "it", **declared}], consecutive=1)
         outcome = Outcome(parsed)
         asyncio.run(attempt(outcome, timeout, Redactor()))

@@ -80,6 +80,25 @@ class Shop:
             return self.limited()
         if target.startswith("/products/1"):
             return self.product(method, body)
+        if target == "/busy":
+            first = self.requests.count((method, target)) == 1
+            wait = "Retry-After: 1\r\n"
+            return self.json({}, "429 Too Many Requests", wait) if first else self.json({})
+        if target.startswith("/cookies"):
+            given = {
+                "/cookies?set": "theme=dark\r\nSet-Cookie: session=0123456789abcdef; Path=/",
+                "/cookies?expire": "session=deleted; expires=Thu, 01 Jan 1970 00:00:00 GMT",
+            }.get(target)
+            return self.json(
+                {"cookie": headers.get("cookie", "")}, extra=f"Set-Cookie: {given}\r\n" if given else ""
+            )
+        if target == "/api/unusual":
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
+                b"\xef\xbb\xbf: hello\r\nretry: 3000\r\n\r\ndata: one\rdata:two\r\r"
+                b"id\nevent: tick\ndata\n\n:\n\ndata: three\r\n\r\n: end\n\n"
+            )
+            return None
         if target == "/slow":
             time.sleep(5)
         return self.json({"error": "not found"}, "404 Not Found")
@@ -131,7 +150,8 @@ class Shop:
             self.streams += 1
         kind = "text/plain" if "kind" in self.faults else "text/event-stream"
         try:
-            connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n: hello\n\n".encode())
+            coding = "Content-Encoding: gzip\r\n" if "compressed" in self.faults else ""
+            connection.sendall(f"HTTP/1.1 200 OK\r\n{coding}Content-Type: {kind}\r\n\r\n: hello\n\n".encode())
             first = int(headers.get("last-event-id", 0)) + (3 if "gap" in self.faults else 1)
             events = [
                 f'id: {n}\nevent: tick\ndata: {{"seq": {n}}}\n\n'.encode() for n in range(first, first + 100)
