@@ -135,7 +135,8 @@ flows:
   type: dict
   sample:
     checkout:
-      - {name: sign in, verdict: pass, seen: status 200 in 34 ms, ms: 36.1, problems: []}
+      - {name: sign in, verdict: pass, seen: status 200 in 34 ms, expected: status 2xx, ms: 36.1,
+          problems: []}
 failed_flows:
   description: Names of flows that failed.
   returned: always

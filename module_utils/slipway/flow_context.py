@@ -298,6 +298,11 @@ def response_expectations(raw: Any, where: str) -> tuple[list[Clause], bool]:
     return clauses, any_type
 
 
+def words(clauses: list[Clause]) -> str:
+    """What is expected, in a line."""
+    return ", ".join(f"{clause.label} {clause.judge}" for clause in clauses)
+
+
 def unmet(clauses: list[Clause], facts: dict[str, Any], redactor: Redactor) -> list[str]:
     """One sentence for each clause that does not hold; values are masked before they are cut."""
     failures = []

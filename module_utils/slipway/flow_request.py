@@ -20,10 +20,11 @@ from .flow_context import (
     parse_retry,
     response_expectations,
     unmet,
+    words,
 )
 from .http1 import HttpError
 from .http_client import Request, Response
-from .predicates import MISSING, SpecError, seconds, some_time, unknown_keys
+from .predicates import MISSING, SpecError, seconds, show, some_time, unknown_keys
 from .selectors import Selector
 from .signing import CASES, Signed, Signer
 
@@ -237,6 +238,12 @@ class RequestStep:
         """It may run in check mode."""
         return self.probe.method in READ_ONLY
 
+    @property
+    def expected(self) -> str:
+        """What is expected, in a line."""
+        forgeries = [f"replay {case.name}: {words(case.clauses)}" for case in self.cases]
+        return ", ".join([words(self.probe.clauses), *forgeries])
+
     async def run(self) -> str:
         """Returns what was seen, in a line; raises StepFailed."""
         request = self.probe.request
@@ -250,7 +257,12 @@ class RequestStep:
         for case in self.cases:
             if self.signer and signed:
                 await self._try(case, self.signer, signed)
-        seen = f"status {response.status} in {response.seconds * 1000:.0f} ms"
+        facts = {"response": response, "any_type": self.probe.any_type}
+        values = (
+            (clause.label, self.context.redactor.data(clause.get(facts))) for clause in self.probe.clauses
+        )
+        seen = ", ".join(f"{label} {show(value, 60)}" for label, value in values)
+        seen += f" in {response.seconds * 1000:.0f} ms"
         return seen + (f", {len(self.cases)} forgeries answered as expected" if self.cases else "")
 
     async def _try(self, case: Case, signer: Signer, signed: Signed) -> None:

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from .checks.http import response_clauses
-from .flow_context import STREAM_HEADERS, Context, StepFailed, mapping, unmet
+from .flow_context import STREAM_HEADERS, Context, StepFailed, mapping, unmet, words
 from .flow_request import COMMON_KEYS
 from .http1 import HttpError
 from .http_client import Response, Trace
@@ -93,6 +93,16 @@ class SseStep:
             raise SpecError(*problems)
         by = Selector(str(raw["by"]), where) if "by" in raw else None
         return {"gap": Predicate(expect.get("gap", 0), f"{where}.expect.gap"), "by": by}
+
+    @property
+    def expected(self) -> str:
+        """What is expected, in a line."""
+        limits = self.limits
+        found = [f"{limits.events} events within {limits.within:g} s", words(self._head)]
+        found += [f"{key} {predicate}" for key, predicate in self._predicates.items()]
+        found += [f"json {path} {predicate or 'increasing'}" for path, _selector, predicate in self._paths]
+        found += ["not held back"] if "buffered" in self.expect else []
+        return ", ".join(found + ([f"resumed with a gap of {self._resume['gap']}"] if self._resume else []))
 
     async def run(self) -> str:
         """Returns what was seen, in a line; raises StepFailed."""

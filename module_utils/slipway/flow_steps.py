@@ -76,6 +76,15 @@ class BurstStep:
         if problems:
             raise SpecError(*problems)
 
+    @property
+    def expected(self) -> str:
+        """What is expected, in a line."""
+        found = [f"only {self._only}"] if self._only else []
+        found += [f"{status} {predicate} times" for status, predicate in self._counts.items()]
+        return ", ".join(
+            found + ([f"recovers within {self._recovers:g} s"] if self._recovers is not None else [])
+        )
+
     async def run(self) -> str:
         """Returns what was seen, in a line; raises StepFailed."""
         slots = asyncio.Semaphore(self.concurrency)
@@ -204,6 +213,11 @@ class CacheStep:
         """Reading alone may run in check mode."""
         return self.invalidate is None
 
+    @property
+    def expected(self) -> str:
+        """What is expected, in a line."""
+        return ", ".join([*self.expect, *(["invalidated", *self.then] if self.then else [])])
+
     async def run(self) -> str:
         """Returns what was seen, in a line; raises StepFailed."""
         response = await self._walk(self.expect, "")
@@ -214,7 +228,7 @@ class CacheStep:
             except StepFailed as error:
                 raise StepFailed("invalidate:", *error.lines) from None
             await self._walk(self.then, " after the invalidation")
-        return ", ".join([*self.expect, *(["invalidated", *self.then] if self.then else [])])
+        return self.expected
 
     async def _walk(self, steps: list[str], when: str) -> Response:
         response: Response | None = None
@@ -297,6 +311,11 @@ class ConnectionsStep:
             problems += error.problems
         if problems:
             raise SpecError(*problems)
+
+    @property
+    def expected(self) -> str:
+        """What is expected, in a line."""
+        return f"{self.allowed} streams, one more refused with {self._refused}"
 
     async def run(self) -> str:
         """Returns what was seen, in a line; raises StepFailed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -27,7 +29,11 @@ class Ansible:
         self.output = ""
 
     def run(
-        self, *tasks: dict[str, Any], arguments: tuple[str, ...] = (), **variables: Any
+        self,
+        *tasks: dict[str, Any],
+        arguments: tuple[str, ...] = (),
+        settings: dict[str, str] | None = None,
+        **variables: Any,
     ) -> tuple[int, list[dict[str, Any]]]:
         """Exit code, and the result of each task."""
         seen = self.directory / "results.json"
@@ -45,6 +51,7 @@ class Ansible:
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
             "ANSIBLE_NOCOLOR": "1",
+            **(settings or {}),
         }
         program = Path(sys.executable).with_name("ansible-playbook")
         command = [str(program), "-i", "localhost,", "-vvv", *arguments, str(book)]
@@ -318,6 +325,64 @@ def test_role_at_every_moment(ansible: Ansible) -> None:
         failed = [result for result in results if result.get("failed_checks")]
         assert failed[0]["failed_checks"] == ["version @ web-2"], "the one replica that runs the old release"
         assert 'saw "v1", expected "v2"' in failed[0]["msg"]
+
+
+def test_report_of_every_moment(ansible: Ansible, tmp_path: Path) -> None:
+    """report.json and junit.xml have value beside limit, of each moment, and what it was before."""
+    release = {"system": "shop", "id": "20261121T210000Z-ab12cd3", "kind": "deploy", "version": "v2"}
+    begin = {"answer": {"result": {"report": {"release": release}}}}
+    reports = tmp_path / "reports"
+    settings = {
+        "ANSIBLE_STDOUT_CALLBACK": "slipway",
+        "ANSIBLE_LIBRARY": f"{ROOT / 'library'}:{ROOT / 'tests/integration/report/library'}",
+        "SLIPWAY_REPORT_DIR": str(reports),
+    }
+    one, edge = Release("v2"), Release("v2")
+    with serve(one) as replica, serve(edge) as public:
+        variables = {
+            **DECLARED,
+            "verify_base_url": "http://shop.test",
+            "verify_connect_to": f"127.0.0.1:{public.port}",
+            "verify_targets": [{"name": "web-1", "address": "127.0.0.1", "port": replica.port}],
+        }
+        moments = [role(name) for name in ("baseline", "dark", "public", "main")]
+        code, _ = ansible.run(begin, *moments, settings=settings, **variables)
+        assert code == 0, ansible.output
+        report = json.loads((reports / "shop/latest/report.json").read_text())
+        gates = {gate["name"]: gate for gate in report["gates"]}
+        assert gates["version @ web-1"]["value"].endswith('version "v2"')
+        assert gates["version @ web-1"]["limit"] == 'status 2xx, version "v2"'
+        assert gates["only public"]["limit"] == "status 2xx"
+        look = gates["look @ web-1: get /health"]
+        assert look["value"].startswith('status 200, json status "healthy" in ')
+        assert look["limit"] == 'status 2xx, json status "healthy"'
+        p95 = gates["browse: p95"]
+        assert p95["value"].endswith(" ms") and p95["limit"].startswith("at most ")
+        assert p95["baseline"].endswith(" ms") and p95["timeline"]
+        assert gates["browse: rps"]["limit"] == "at least 20/s"
+        sections = report["sections"]
+        assert {"baseline: browse", "public: browse", "demand: browse"} == set(sections["load"]["localhost"])
+        moments_seen = {name.partition(":")[0] for name in sections["verification"]["localhost"]}
+        assert moments_seen == {"dark", "public", "demand"}
+        cases = {
+            case.get("name"): case
+            for case in ElementTree.parse(reports / "shop/latest/junit.xml").iter("testcase")
+        }
+        for name in ("version @ web-1", "version", "look: get /health", "browse: p95"):
+            text = cases[f"{name} [localhost]"].findtext("system-out") or ""
+            assert f"pass: value {gates[name]['value']}, limit {gates[name]['limit']}" in text
+
+        one.version = "v1"
+        code, _ = ansible.run(begin, role("dark"), settings=settings, **variables)
+        assert code == 2
+        failed = [
+            case
+            for case in ElementTree.parse(reports / "shop/latest/junit.xml").iter("testcase")
+            if case.find("failure") is not None
+        ]
+        assert [case.get("name") for case in failed] == ["version @ web-1 [localhost]"]
+        text = html.unescape(ElementTree.tostring(failed[0], encoding="unicode"))
+        assert 'version "v1"' in text and 'version "v2"' in text
 
 
 def test_role_without_baseline_warns(ansible: Ansible) -> None:
