@@ -157,6 +157,101 @@ def test_github_scheme(journey: Journey) -> None:
     assert "saw 401, expected 2xx" in journey.fails({**step, "sign": {"scheme": "github", "secret": "other"}})
 
 
+@pytest.mark.parametrize(
+    "sign",
+    [
+        {"scheme": "hex"},
+        {"scheme": "hex", "algorithm": "sha1"},
+        {"scheme": "hex", "algorithm": "sha384", "header": "X-Sig"},
+        {"scheme": "hex", "algorithm": "sha512"},
+        {"scheme": "base64"},
+        {"scheme": "base64", "secret_encoding": "hex"},
+        {"scheme": "hex", "secret_encoding": "base64"},
+        {"scheme": "stripe"},
+        {
+            "scheme": "custom",
+            "payload": "v0:{timestamp}:{body}",
+            "headers": {"X-Signature": "v0={signature}", "X-Time": "{timestamp}"},
+        },
+    ],
+    ids=lambda sign: "-".join(str(value) for value in sign.values() if isinstance(value, str)),
+)
+def test_every_way_of_signing(journey: Journey, sign: dict[str, Any]) -> None:
+    """The receiver computes what it expects with Python's hmac alone."""
+    key = {"hex": "00ff10", "base64": "c2VjcmV0LWtleQ=="}.get(sign.get("secret_encoding", ""), "plain-key")
+    journey.shop.signing = (sign, key)
+    step = {
+        "post": "/hooks/any",
+        "body": '{"a": "ü"}',
+        "sign": {**sign, "secret": key},
+        "replay": ["tampered_body", "no_signature", "wrong_secret"],
+    }
+    journey.passes(step)
+    journey.shop.signing = (sign, "another-key" if "secret_encoding" not in sign else key[:2] + key[4:])
+    assert "saw 401, expected 2xx" in journey.fails(step)
+
+
+def test_every_method_body_and_way_of_saving(journey: Journey) -> None:
+    journey.passes(
+        {
+            "name": "form",
+            "post": "/echo",
+            "form": {"a": "b c", "d": "é"},
+            "expect": {
+                "json": {
+                    "method": "POST",
+                    "type": "application/x-www-form-urlencoded",
+                    "body": "a=b+c&d=%C3%A9",
+                },
+                "time": "2s",
+            },
+        },
+        {
+            "name": "patch",
+            "patch": "/echo",
+            "json": {"n": 1},
+            "expect": {"json": {"method": "PATCH", "type": "application/json", "body": '{"n": 1}'}},
+        },
+        {
+            "name": "head",
+            "head": "/echo",
+            "expect": {"status": 200, "header": {"content-length": {"exists": True}}},
+        },
+        {"name": "options", "options": "/echo", "expect": {"json": {"method": "OPTIONS"}}},
+        {
+            "name": "save",
+            "get": "/echo",
+            "expect": {"latency": {"lt": "2s"}, "version": {"equals": "7", "json": "version"}},
+            "save": {
+                "from_header": {"header": "x-echo"},
+                "from_body": {"body": '"method": "(\\w+)"'},
+                "code": {"status": True},
+                "all": {"json": "@"},
+            },
+        },
+        {
+            "name": "use",
+            "post": "/echo",
+            "json": {"all": "${all}", "code": "${code}"},
+            "expect": {"json": {"body": {"contains": '"code": 200'}}},
+        },
+        {
+            "name": "named",
+            "get": "/echo?${from_header}-${from_body}",
+            "expect": {"json": {"target": "/echo?seen-GET"}},
+        },
+        {"name": "follow", "get": "/moved", "follow": 2, "expect": {"json": {"target": "/echo"}}},
+        {"name": "not followed", "get": "/moved", "expect": {"redirect": "/echo"}},
+        defaults={"cookies": False, "timeout": "2s", "headers": {"X-All": "steps"}},
+    )
+    shown = journey.fails({"get": "/echo", "save": {"gone": {"json": "gone"}}})
+    assert "save gone: the response has no such json" in shown
+    assert "latency: saw" in journey.fails({"get": "/echo", "expect": {"time": "0.001ms"}})
+    assert 'version: saw "7", expected "8"' in journey.fails(
+        {"get": "/echo", "expect": {"version": {"equals": "8", "json": "version"}}}
+    )
+
+
 STREAM = {
     "name": "stream",
     "sse": "/api/events",

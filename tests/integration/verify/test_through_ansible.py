@@ -209,6 +209,58 @@ def test_health_check_result(ansible: Ansible) -> None:
         assert "1 of 2 checks failed" in result["msg"] and "- soft (http GET" in result["msg"]
 
 
+def test_load_probe_result(ansible: Ansible) -> None:
+    """Every option of a load, every budget kept and broken, and what is said of it."""
+    release = Release("v2")
+    with serve(release) as server:
+        common = {"requests": 60, "concurrency": 3, "warm_up": 5, "timeout": "3s", "routes": ["/a"]}
+        kept = {"errors": "0%", "rps": 5, **dict.fromkeys(("mean", "p50", "p90", "p95", "max"), "3s")}
+        broken = {"rps": 1e9, **dict.fromkeys(("p50", "max"), "0.001ms")}
+        mixed = [
+            {"name": "read", "path": "/a", "weight": 2, "headers": {"X-A": "b"}},
+            {"url": f"{base(server)}/b", "method": "PUT", "body": "x", "connections": "fresh", "status": 200},
+        ]
+        loads = [
+            {"name": "closed", **common, "budgets": kept},
+            {
+                "name": "open",
+                "routes": mixed,
+                "rate": 60,
+                "duration": "1s",
+                "release_header": "Content-Type",
+                "budgets": {"p99": "3s", "p50": "3s"},
+            },
+            {"name": "too tight", **common, "connections": "fresh", "budgets": broken},
+            {"name": "relative", **common, "budgets": {"p95": "2x baseline or +3s", "rps": "0.01x baseline"}},
+        ]
+        where = {"base_url": "http://shop.test", "connect_to": f"127.0.0.1:{server.port}"}
+        baseline = {"relative": {"p95": 1.0, "rps": 100.0}}
+        task = {"load_probe": {**where, "loads": loads, "baseline": baseline, "inconclusive": "fail"}}
+        code, (result,) = ansible.run(task)
+    assert code == 2 and result["failed_loads"] == ["open", "too tight"]
+    gates = {gate["name"]: gate for gate in result["gates"]}
+    assert {gates[f"closed: {name}"]["verdict"] for name in kept} == {"pass"}
+    # 60 answers are no hundred.
+    assert (
+        gates["open: p99"]["verdict"] == "inconclusive" and "too few for p99" in gates["open: p99"]["detail"]
+    )
+    assert gates["open: p50"]["verdict"] == "pass"
+    assert {gates[f"too tight: {name}"]["verdict"] for name in broken} <= {"fail", "inconclusive"}
+    assert "the generator alone shows" in gates["too tight: p50"]["detail"]
+    assert (
+        gates["relative: p95"]["baseline"] == "1 ms" and gates["relative: p95"]["limit"] == "at most 3001 ms"
+    )
+    assert gates["relative: rps"]["verdict"] == "pass" and gates["relative: rps"]["limit"] == "at least 1/s"
+    closed, mixed_figures = result["loads"]["closed"], result["loads"]["open"]
+    assert closed["requests"] == 60 and closed["failed"] == 0 and closed["overhead"]["p95"] > 0
+    assert sum(entry["count"] for entry in closed["histogram"]) == 60
+    assert sum(entry["ok"] for entry in closed["timeline"]) == 60
+    assert mixed_figures["routes"] == {"PUT /b": {"ok": 20, "failed": 0}, "read": {"ok": 40, "failed": 0}}
+    assert mixed_figures["releases"]["application/json"]["responses"] == 60
+    assert release.seen == {"Host: shop.test", f"Host: 127.0.0.1:{server.port}"}
+    assert "too tight: 60 requests, 0 failed" in result["msg"]
+
+
 def test_an_expression_that_never_ends(ansible: Ansible) -> None:
     with serve(always(answer(b"a" * 60 + b"!"))) as server:
         checks = [{"name": "x", "http": base(server), "expect": {"body": {"matches": "^(a|a)+$"}}}]

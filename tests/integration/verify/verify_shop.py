@@ -30,6 +30,7 @@ class Shop:
         self.cached: bytes | None = None
         self.streams = 0
         self.window: list[float] = []
+        self.signing: tuple[dict[str, Any], str] = ({}, "")
         self.lock = threading.Lock()
 
     def __call__(self, connection: socket.socket) -> None:
@@ -80,6 +81,15 @@ class Shop:
             return self.limited()
         if target.startswith("/products/1"):
             return self.product(method, body)
+        if target.startswith("/echo"):
+            kind = headers.get("content-type", "")
+            found = {"method": method, "target": target, "type": kind, "body": body.decode(), "version": 7}
+            reply = self.json(found, extra="X-Echo: seen\r\n")
+            return reply[: reply.index(b"\r\n\r\n") + 4] if method == "HEAD" else reply
+        if target == "/moved":
+            return self.json({}, "302 Found", "Location: /echo\r\n")
+        if target == "/hooks/any":
+            return self.json({}) if self.signed(headers, body) else self.json({}, "401 Unauthorized")
         if target == "/busy":
             first = self.requests.count((method, target)) == 1
             wait = "Retry-After: 1\r\n"
@@ -102,6 +112,23 @@ class Shop:
         if target == "/slow":
             time.sleep(5)
         return self.json({"error": "not found"}, "404 Not Found")
+
+    def signed(self, headers: dict[str, str], body: bytes) -> bool:
+        """Whether a message is signed as `signing` (the declaration, without secret; the key) says."""
+        sign, text = self.signing
+        encoding, scheme = sign.get("secret_encoding"), sign["scheme"]
+        key = {"hex": bytes.fromhex, "base64": base64.b64decode}.get(encoding, str.encode)(text)
+        name = {"stripe": "stripe-signature"}.get(scheme, sign.get("header", "X-Signature").lower())
+        given, stamp = headers.get(name, ""), headers.get("x-time", "")
+        payload = body
+        if scheme == "stripe":
+            parts = dict(part.split("=", 1) for part in given.split(",") if "=" in part)
+            given, payload = parts.get("v1", ""), parts.get("t", "").encode() + b"." + body
+        elif scheme == "custom":
+            given, payload = given.removeprefix("v0="), f"v0:{stamp}:".encode() + body
+        digest = hmac.new(key, payload, sign.get("algorithm", "sha256"))
+        wanted = base64.b64encode(digest.digest()).decode() if scheme == "base64" else digest.hexdigest()
+        return hmac.compare_digest(given, wanted)
 
     def order(self, method: str, target: str, body: bytes) -> bytes:
         with self.lock:
