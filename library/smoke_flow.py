@@ -44,7 +44,7 @@ options:
         C(wrong_secret)."
       - "C(sse): a path, with C(read) (C(events), C(first_within), C(idle), C(within)), C(expect) (C(event),
         C(data), C(json), C(count), C(spread), C(buffered)) and C(resume)."
-      - "C(burst): a request with C(requests) and C(concurrency), C(expect) (C(only), C(count),
+      - "C(burst): a request (or C(sse), judged by its status) with C(requests) and C(concurrency), C(expect) (C(only), C(count),
         C(recovers_within))."
       - "C(cache): C(get) and C(by) (C(header) or C(json) with C(hit) and C(miss), or C(time_ratio)),
         C(expect) (a list of C(miss), C(hit)), C(invalidate) (a request) and C(then)."
