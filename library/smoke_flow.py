@@ -154,23 +154,18 @@ report:
 """
 
 from ansible.module_utils.slipway.flow import ALWAYS_SECONDS, failure, gate, parse_flows, run_flow, step_data
-from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_places
+from ansible.module_utils.slipway.moments import at_moment, parse_places
 from ansible.module_utils.slipway.predicates import SpecError
-from ansible.module_utils.slipway.verification import GRACE, TARGETS, SecretiveModule
+from ansible.module_utils.slipway.verification import COMMON, GRACE, SecretiveModule
 
 
 def main() -> None:
     module = SecretiveModule(
         argument_spec={
+            **COMMON,
             "flows": {"type": "list", "elements": "dict", "required": True},
             "base_url": {"type": "str", "required": True},
-            "connect_to": {"type": "str"},
-            "ca_file": {"type": "path"},
             "validate_certs": {"type": "bool", "default": True},
-            "targets": TARGETS,
-            "moment": {"type": "str", "default": "demand", "choices": list(MOMENTS)},
-            "parse_only": {"type": "bool", "default": False},
-            "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
         }
     )
     params = module.params

@@ -473,8 +473,8 @@ def test_more_that_hang_than_may_run_at_once_do_not_hold_up_the_others() -> None
     with serve(always(answer())) as good, serve(silence) as bad:
         declared = [{"name": f"hangs {number}", "http": url(bad)} for number in range(30)]
         declared += [{"name": f"good {number}", "http": url(good)} for number in range(10)]
-        checks = parse_checks(declared, interval=0.2, timeout=5.0)
-        outcomes = asyncio.run(run_checks(checks, 8.0, concurrency=10))
+        checks = parse_checks(declared, interval=0.2, timeout=4.0)
+        outcomes = asyncio.run(run_checks(checks, 6.0, concurrency=10))
     assert [outcome.check.name for outcome in outcomes if outcome.ok] == [
         f"good {number}" for number in range(10)
     ]

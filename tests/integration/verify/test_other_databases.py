@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="needs Do
 
 @pytest.fixture(scope="module")
 def clickhouse(start: Any) -> dict[str, Any]:
-    port = free_port(55900)
+    port = free_port()
     secret = f"CLICKHOUSE_PASSWORD={PASSWORD}"
     start("clickhouse", "-p", f"127.0.0.1:{port}:8123", "-e", secret, image("clickhouse", "debian:12"))
     return {"url": f"http://127.0.0.1:{port}", "password": PASSWORD}
@@ -78,7 +78,7 @@ def mongodb(start: Any) -> Any:
 
     def member(role: str, *options: str) -> dict[str, Any]:
         if role not in ports:
-            ports[role] = free_port(55930 + 30 * len(ports))
+            ports[role] = free_port()
             arguments = ["-e", f"PASSWORD={PASSWORD}", "-e", f"ROLE={role}", *options]
             name = start(f"mongodb-{role}", "-p", f"127.0.0.1:{ports[role]}:27017", *arguments, built)
             if not options:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="needs Do
 
 @pytest.fixture(scope="module")
 def postgres(start: Any) -> dict[str, Any]:
-    port = free_port(55800)
+    port = free_port()
     # 40 connections, 3 of them reserved; and a cache that is easily too small.
     started(
         start,
@@ -159,7 +159,7 @@ def started(start: Any, name: str, port: int, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def pair(start: Any) -> Pair:
-    one, other = free_port(55840), free_port(55870)
+    one, other = free_port(), free_port()
     primary = started(
         start, "primary", one, "slipway/postgres:17", "postgres", "-c", "wal_sender_timeout=120s"
     )

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="needs Do
 
 @pytest.fixture(scope="module")
 def prometheus(start: Any) -> str:
-    port = free_port(55700)
+    port = free_port()
     start("prometheus", "-p", f"127.0.0.1:{port}:9090", image("prometheus"))
     return f"http://127.0.0.1:{port}"
 

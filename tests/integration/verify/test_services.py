@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="needs Do
 
 @pytest.fixture(scope="module")
 def redis(start: Any) -> dict[str, Any]:
-    port = free_port(55550)
+    port = free_port()
     command = ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--requirepass", PASSWORD]
     command += ["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]
     start("redis", "-p", f"127.0.0.1:{port}:6379", "slipway/redis:8", *command)
@@ -37,7 +37,7 @@ def rabbitmq(start: Any, authority: Authority, tmp_path_factory: pytest.TempPath
     (directory / "rabbitmq.conf").write_text(
         "listeners.ssl.default = 5671\nssl_options.certfile = /tls/cert.pem\nssl_options.keyfile = /tls/key.pem\n"
     )
-    port, tls = free_port(55580), free_port(56050)
+    port, tls = free_port(), free_port()
     ports = ["-p", f"127.0.0.1:{port}:5672", "-p", f"127.0.0.1:{tls}:5671"]
     name = start(
         "rabbitmq", *ports, *files, "-e", "RABBITMQ_CONFIG_FILE=/tls/rabbitmq.conf", image("rabbitmq")
@@ -99,7 +99,7 @@ def test_redis(check: Any, redis: dict[str, Any]) -> None:
 
 
 def test_redis_that_is_used(check: Any, fails: Any, start: Any) -> None:
-    port = free_port(55950)
+    port = free_port()
     limits = ["--maxmemory", "2mb", "--maxmemory-policy", "allkeys-lru"]
     open_to_all = ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no"]
     name = start("busy-redis", "-p", f"127.0.0.1:{port}:6379", "slipway/redis:8", *open_to_all, *limits)
@@ -118,7 +118,7 @@ def test_redis_that_is_used(check: Any, fails: Any, start: Any) -> None:
     assert "connected_replicas: saw 0" in fails(redis=address, expect={"connected_replicas": 1})
 
     inside = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", name)
-    second = free_port(55990)
+    second = free_port()
     follow = [*open_to_all, "--replicaof", inside, "6379", *limits]
     start("redis-replica", "-p", f"127.0.0.1:{second}:6379", "slipway/redis:8", *follow)
     assert check(redis=address, expect={"connected_replicas": 1, "role": "master"}).ok
@@ -138,7 +138,7 @@ def pem_files(authority: Authority, directory: Path, name: str) -> list[str]:
 def test_redis_over_tls_as_a_user(
     check: Any, fails: Any, start: Any, authority: Authority, tmp_path: Path
 ) -> None:
-    port = free_port(56020)
+    port = free_port()
     command = ["redis-server", "--bind", "0.0.0.0", "--port", "0", "--tls-port", "6379", "--user"]
     command += ["app", "on", f">{PASSWORD}", "~*", "+ping", "+info", "--user", "default", "off"]
     command += ["--tls-cert-file", "/tls/cert.pem", "--tls-key-file", "/tls/key.pem"]
@@ -164,7 +164,7 @@ def test_redis_over_tls_as_a_user(
 
 
 def test_redis_that_lets_anybody_in(check: Any, start: Any) -> None:
-    port = free_port(55560)
+    port = free_port()
     start("open-redis", "-p", f"127.0.0.1:{port}:6379", "slipway/redis:8")
     assert check(redis=f"127.0.0.1:{port}").ok
     outcome = check(redis=f"127.0.0.1:{port}", expect={"auth_required": True}, deadline=0.5)
@@ -196,7 +196,7 @@ def test_rabbitmq_over_tls_in_a_virtual_host(
 
 @pytest.fixture(scope="module")
 def dnsmasq(start: Any) -> str:
-    port = free_port(56080)
+    port = free_port()
     start("dnsmasq", "-p", f"127.0.0.1:{port}:53/udp", image("dnsmasq"))
     return f"127.0.0.1:{port}"
 
@@ -331,7 +331,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Ite
     directory = tmp_path_factory.mktemp("nginx")
     directory.chmod(0o755)
     cert, key = authority.issue("shop.test")
-    modern, old = free_port(55600), free_port(55640)
+    modern, old = free_port(), free_port()
     settings = {"directory": directory, "cert": cert, "key": key, "modern": modern, "old": old}
     (directory / "nginx.conf").write_text(NGINX.format(**settings))
     process = subprocess.Popen(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import socket
 import subprocess
@@ -17,11 +19,16 @@ def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def free_port(first: int) -> int:
-    for port in range(first, first + 30):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
+# Below what outgoing connections are given (32768 and up), or one of those may hold the port already.
+_ports = itertools.count(24000 + os.getpid() % 80 * 100)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody has, another one each time."""
+    for port in itertools.islice(_ports, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
     raise AssertionError("no free port")
 
 
