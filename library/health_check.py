@@ -163,26 +163,20 @@ report:
 
 from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.slipway.checks.engine import parse_checks, run_checks, summary
-from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_places, spread_checks
+from ansible.module_utils.slipway.moments import at_moment, parse_places, spread_checks
 from ansible.module_utils.slipway.predicates import SpecError, seconds
-from ansible.module_utils.slipway.verification import GRACE, TARGETS, SecretiveModule
+from ansible.module_utils.slipway.verification import COMMON, GRACE, SecretiveModule
 
 
 def main() -> None:
     module = SecretiveModule(
         argument_spec={
+            **COMMON,
             "checks": {"type": "list", "elements": "dict", "required": True},
             "deadline": {"type": "str", "default": "60s"},
             "interval": {"type": "str", "default": "1s"},
             "consecutive": {"type": "int", "default": 3},
             "concurrency": {"type": "int", "default": 50},
-            "base_url": {"type": "str"},
-            "connect_to": {"type": "str"},
-            "ca_file": {"type": "path"},
-            "targets": TARGETS,
-            "moment": {"type": "str", "default": "demand", "choices": list(MOMENTS)},
-            "parse_only": {"type": "bool", "default": False},
-            "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
         }
     )
     params = module.params

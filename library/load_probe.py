@@ -80,6 +80,11 @@ options:
     description: Find mistakes in the declaration and apply no load.
     type: bool
     default: false
+  secrets:
+    description: Further values to mask in all output.
+    type: list
+    elements: str
+    default: []
 author:
   - slipway contributors
 """
@@ -139,22 +144,18 @@ from ansible.module_utils.slipway.load import overhead, parse_loads
 from ansible.module_utils.slipway.load_budget import gates_of, judge, told
 from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_places
 from ansible.module_utils.slipway.predicates import SpecError
-from ansible.module_utils.slipway.verification import TARGETS, SecretiveModule
+from ansible.module_utils.slipway.verification import COMMON, SecretiveModule
 
 
 def main() -> None:
     module = SecretiveModule(
         argument_spec={
+            **COMMON,
             "loads": {"type": "list", "elements": "dict", "required": True},
-            "base_url": {"type": "str"},
-            "connect_to": {"type": "str"},
-            "ca_file": {"type": "path"},
             "validate_certs": {"type": "bool", "default": True},
-            "targets": TARGETS,
             "baseline": {"type": "dict", "default": {}},
             "inconclusive": {"type": "str", "default": "fail", "choices": ["fail", "warn"]},
             "moment": {"type": "str", "default": "demand", "choices": ["baseline", *MOMENTS]},
-            "parse_only": {"type": "bool", "default": False},
         }
     )
     params = module.params

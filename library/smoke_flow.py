@@ -44,7 +44,7 @@ options:
         C(wrong_secret)."
       - "C(sse): a path, with C(read) (C(events), C(first_within), C(idle), C(within)), C(expect) (C(event),
         C(data), C(json), C(count), C(spread), C(buffered)) and C(resume)."
-      - "C(burst): a request with C(requests) and C(concurrency), C(expect) (C(only), C(count),
+      - "C(burst): a request (or C(sse), judged by its status) with C(requests) and C(concurrency), C(expect) (C(only), C(count),
         C(recovers_within))."
       - "C(cache): C(get) and C(by) (C(header) or C(json) with C(hit) and C(miss), or C(time_ratio)),
         C(expect) (a list of C(miss), C(hit)), C(invalidate) (a request) and C(then)."
@@ -135,7 +135,8 @@ flows:
   type: dict
   sample:
     checkout:
-      - {name: sign in, verdict: pass, seen: status 200 in 34 ms, ms: 36.1, problems: []}
+      - {name: sign in, verdict: pass, seen: status 200 in 34 ms, expected: status 2xx, ms: 36.1,
+          problems: []}
 failed_flows:
   description: Names of flows that failed.
   returned: always
@@ -153,23 +154,18 @@ report:
 """
 
 from ansible.module_utils.slipway.flow import ALWAYS_SECONDS, failure, gate, parse_flows, run_flow, step_data
-from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_places
+from ansible.module_utils.slipway.moments import at_moment, parse_places
 from ansible.module_utils.slipway.predicates import SpecError
-from ansible.module_utils.slipway.verification import GRACE, TARGETS, SecretiveModule
+from ansible.module_utils.slipway.verification import COMMON, GRACE, SecretiveModule
 
 
 def main() -> None:
     module = SecretiveModule(
         argument_spec={
+            **COMMON,
             "flows": {"type": "list", "elements": "dict", "required": True},
             "base_url": {"type": "str", "required": True},
-            "connect_to": {"type": "str"},
-            "ca_file": {"type": "path"},
             "validate_certs": {"type": "bool", "default": True},
-            "targets": TARGETS,
-            "moment": {"type": "str", "default": "demand", "choices": list(MOMENTS)},
-            "parse_only": {"type": "bool", "default": False},
-            "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
         }
     )
     params = module.params

@@ -8,12 +8,12 @@ import asyncio
 import time
 from typing import Any, NamedTuple, Union
 
-from .flow_context import BUILT_IN, METHODS, Context, StepFailed, references
+from .flow_context import BUILT_IN, METHODS, Context, StepFailed, misspelt_references, references
 from .flow_request import COMMON_KEYS, RequestStep, one_action
 from .flow_sse import SseStep
 from .flow_steps import BurstStep, CacheStep, ConnectionsStep
 from .moments import Place
-from .predicates import SpecError, seconds, unknown_keys
+from .predicates import SpecError, some_time, unfilled, unknown_keys
 from .redact import Redactor, secret_values
 
 Step = Union[RequestStep, SseStep, BurstStep, CacheStep, ConnectionsStep]
@@ -21,6 +21,8 @@ _KINDS: tuple[type[Step], ...] = (RequestStep, SseStep, BurstStep, CacheStep, Co
 _ACTIONS = {action: kind for kind in _KINDS for action in kind.actions}
 # Cleaning up has time of its own, or a flow that ran out of time would leave its mess behind.
 ALWAYS_SECONDS = 15.0
+# What a step expects before saved values are in place.
+_UNKNOWN = "as declared"
 
 
 class Declared(NamedTuple):
@@ -50,6 +52,7 @@ class Done(NamedTuple):
     seen: str
     ms: float
     lines: list[str]
+    expected: str = _UNKNOWN
 
 
 def parse_flows(
@@ -92,7 +95,7 @@ def _flow(given: dict[str, Any], place: Place, redactor: Redactor, validate_cert
         context,
         _declared(context, steps, "steps", known, problems),
         _declared(context, given.get("always") or [], "always", known, problems),
-        seconds(given.get("deadline", 60)),
+        some_time(given.get("deadline", 60), "deadline"),
     )
     if problems:
         raise SpecError(*problems)
@@ -118,6 +121,7 @@ def _declared(
         except SpecError as error:
             problems += error.problems
             continue
+        problems += [*unfilled(raw, where), *misspelt_references(raw, where)]
         name = str(raw.get("name") or f"{action} {raw[action] if action in METHODS else ''}".strip())
         where = f"{where} {name!r}"
         if name in names:
@@ -168,16 +172,18 @@ async def _run(context: Context, step: Declared, end: float, check_mode: bool) -
         return Done(step.name, "pass", f"not needed: {wanted} was never saved", 0, [])
     started = time.monotonic()
     left = end - started
+    expected = _UNKNOWN
     try:
         if left <= 0:
             raise StepFailed("not run: the flow's deadline was over")
         if check_mode and set(references(step.raw)) - set(context.saved) - set(step.raw.get("save") or {}):
             return _skipped(step, "not run in check mode: needs what a skipped step saves")
         compiled = _compiled(context, step)
+        expected = context.redactor.text(compiled.expected)
         if check_mode and not compiled.read_only:
             return _skipped(step, "not run in check mode: it changes something")
         seen = await asyncio.wait_for(compiled.run(), left)
-        return Done(step.name, "pass", context.redactor.text(seen), _ms(started), [])
+        return Done(step.name, "pass", context.redactor.text(seen), _ms(started), [], expected)
     except asyncio.TimeoutError:
         lines = [f"not finished when the flow's deadline came, after {left:.1f} s"]
     except StepFailed as error:
@@ -186,7 +192,8 @@ async def _run(context: Context, step: Declared, end: float, check_mode: bool) -
         lines = error.problems
     except Exception as error:  # a crash is a failure of this step, and cleaning up must go on
         lines = [f"the step crashed: {type(error).__name__}: {error}"]
-    return Done(step.name, "fail", "", _ms(started), [context.redactor.text(line) for line in lines])
+    shown = [context.redactor.text(line) for line in lines]
+    return Done(step.name, "fail", "", _ms(started), shown, context.redactor.text(expected))
 
 
 def _compiled(context: Context, step: Declared) -> Step:
@@ -210,7 +217,7 @@ def gate(flow: Flow, step: Done) -> dict[str, str]:
     found = {
         "name": f"{flow.name}: {step.name}",
         "value": step.seen or (step.lines or ["nothing"])[0],
-        "limit": "as declared",
+        "limit": step.expected,
         "verdict": step.verdict,
     }
     return {**found, "detail": "\n".join(step.lines)} if step.lines else found
@@ -222,6 +229,7 @@ def step_data(step: Done) -> dict[str, Any]:
         "name": step.name,
         "verdict": step.verdict,
         "seen": step.seen,
+        "expected": step.expected,
         "ms": step.ms,
         "problems": step.lines,
     }

@@ -10,6 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -18,7 +19,7 @@ from .checks.base import Clause
 from .checks.http import header_map, method_name, response_clauses
 from .http1 import HttpError
 from .http_client import Request, Response, Trace, parse_address, parse_url, send
-from .predicates import SpecError, seconds, show, unknown_keys
+from .predicates import SpecError, seconds, show, some_time, unknown_keys, whole
 from .redact import MASK, Redactor
 
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
@@ -32,6 +33,7 @@ _SECRET_IN_JSON = re.compile(
     re.IGNORECASE,
 )
 _SHOWN = 500
+_SHORTEST_SESSION = 8
 
 
 class StepFailed(Exception):
@@ -70,11 +72,29 @@ def parse_retry(raw: Any, where: str) -> Retry:
     return Retry(seconds(raw["for"]), max(0.05, seconds(raw.get("every", 1))), on, methods)
 
 
+# What is expected of an answer when nothing else is said.
+GOOD = {"status": "2xx"}
+
+
 def mapping(raw: Any, where: str) -> dict[str, Any]:
     """A mapping that says something; raises SpecError for anything else."""
     if not isinstance(raw, dict) or not raw:
         raise SpecError(f"{where}: must be a mapping with at least one entry")
     return raw
+
+
+def misspelt_references(data: Any, where: str) -> list[str]:
+    """One problem for each `${` that no saved value could fill: it would be sent as it stands."""
+    if isinstance(data, dict):
+        return [p for key, value in data.items() for p in misspelt_references(value, f"{where}.{key}")]
+    if isinstance(data, (list, tuple)):
+        return [
+            p for index, value in enumerate(data) for p in misspelt_references(value, f"{where}[{index}]")
+        ]
+    rest = _REFERENCE.sub("", data) if isinstance(data, str) else ""
+    found = re.search(r"\$\{[^}]*\}?", rest)
+    hint = "write ${name}, with a name that `save` gives"
+    return [f"{where}: {found.group(0)!r} is no saved value; {hint}"] if found else []
 
 
 def references(data: Any) -> Iterator[str]:
@@ -112,7 +132,7 @@ class Context:
         problems = unknown_keys(given, ("timeout", "headers", "retry", "cookies"), "defaults")
         if problems:
             raise SpecError(*problems)
-        self.timeout = seconds(given.get("timeout", 5))
+        self.timeout = some_time(given.get("timeout", 5), "defaults.timeout")
         self.headers = header_map(given.get("headers", {}))
         self.retry = parse_retry(given["retry"], "defaults.retry") if "retry" in given else Retry()
         self._keep_cookies = bool(given.get("cookies", True))
@@ -173,7 +193,7 @@ class Context:
             self.connect_to if same_server else None,
             self.ca_file,
             self.verify,
-            follow=int(raw.get("follow", 0)),
+            follow=whole(0, f"{where}.follow")(raw.get("follow", 0)),
         )
         request.wire()
         return request
@@ -183,6 +203,7 @@ class Context:
         retry = retry or self.retry
         end = time.monotonic() + retry.limit
         while True:
+            pause = retry.every
             again = request.method in retry.methods and time.monotonic() + retry.every < end
             try:
                 response = await send(request, Trace(), timeout)
@@ -193,7 +214,9 @@ class Context:
                 if not (again and str(response.status) in retry.on):
                     self.keep_cookies(response)
                     return response
-            await asyncio.sleep(retry.every)
+                pause = max(pause, _asked_to_wait(response))
+            # Whom the server asks to come back later would only be refused again before.
+            await asyncio.sleep(min(pause, max(retry.every, end - time.monotonic())))
 
     def keep_cookies(self, response: Response) -> None:
         """Remember what the server set, as a browser would for this host; their values are secrets."""
@@ -205,8 +228,10 @@ class Context:
                 continue
             try:
                 for morsel in SimpleCookie(value).values():
-                    self.redactor.add(morsel.value)
-                    if morsel["max-age"] == "0" or not morsel.value:
+                    # A session is longer than a preference (`theme=dark`), which would be masked all over.
+                    if len(morsel.value) >= _SHORTEST_SESSION:
+                        self.redactor.add(morsel.value)
+                    if _expired(morsel) or not morsel.value:
                         jar.pop(morsel.key, None)
                     else:
                         jar[morsel.key] = morsel.value
@@ -230,14 +255,28 @@ class Context:
         return clean[:_SHOWN] + ("..." if len(clean) > _SHOWN else "")
 
 
+def _asked_to_wait(response: Response) -> float:
+    """Seconds in Retry-After, 0 where there is none (or a date, which no limiter sends)."""
+    text = (response.header("retry-after") or "").strip()
+    return float(text) if re.fullmatch("[0-9]{1,5}", text) else 0.0
+
+
+def _expired(morsel: Any) -> bool:
+    """The server takes the cookie back."""
+    if re.fullmatch(r"0+|-[0-9]+", str(morsel["max-age"])):
+        return True
+    try:
+        return bool(morsel["expires"]) and parsedate_to_datetime(morsel["expires"]).timestamp() < time.time()
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def response_expectations(raw: Any, where: str) -> tuple[list[Clause], bool]:
     """Clauses of an `expect`, and whether JSON is taken from any content type; raises SpecError."""
-    if raw is None:
-        raw = {"status": "2xx"}
     if not isinstance(raw, dict) or not raw:
         raise SpecError(f"{where}: an empty expectation asserts nothing")
     known = ("status", "header", "body", "json", "latency", "time", "redirect", "version")
@@ -257,6 +296,11 @@ def response_expectations(raw: Any, where: str) -> tuple[list[Clause], bool]:
     header = raw.get("header")
     any_type = isinstance(header, dict) and any(str(name).lower() == "content-type" for name in header)
     return clauses, any_type
+
+
+def words(clauses: list[Clause]) -> str:
+    """What is expected, in a line."""
+    return ", ".join(f"{clause.label} {clause.judge}" for clause in clauses)
 
 
 def unmet(clauses: list[Clause], facts: dict[str, Any], redactor: Redactor) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from .checks.base import Clause
 from .flow_context import (
     BODY_KEYS,
+    GOOD,
     METHODS,
     READ_ONLY,
     Context,
@@ -19,10 +20,11 @@ from .flow_context import (
     parse_retry,
     response_expectations,
     unmet,
+    words,
 )
 from .http1 import HttpError
 from .http_client import Request, Response
-from .predicates import MISSING, SpecError, seconds, unknown_keys
+from .predicates import MISSING, SpecError, seconds, show, some_time, unknown_keys
 from .selectors import Selector
 from .signing import CASES, Signed, Signer
 
@@ -118,8 +120,8 @@ class Probe:
         problems = unknown_keys(raw, (*METHODS, *BODY_KEYS, "expect", "within", *extra), where)
         try:
             self.request = context.request(self.method, raw[self.method], raw, where)
-            self.clauses, self.any_type = response_expectations(raw.get("expect"), f"{where}.expect")
-            self.timeout = seconds(raw.get("timeout", context.timeout))
+            self.clauses, self.any_type = response_expectations(raw.get("expect", GOOD), f"{where}.expect")
+            self.timeout = some_time(raw.get("timeout", context.timeout), f"{where}.timeout")
             self.within = seconds(raw.get("within", 0))
             self.retry = parse_retry(raw["retry"], f"{where}.retry") if "retry" in raw else None
         except SpecError as error:
@@ -211,14 +213,19 @@ class RequestStep:
                 continue
             if name == "stale" and self.signer and not self.signer.has_timestamp:
                 problems.append(f"{place}: the scheme signs no timestamp, so nothing can be stale")
-            expect = dict(entry.get("expect", {"status": _DEFAULT_CASE.get(name, _REFUSED)}))
+            default = {"status": _DEFAULT_CASE.get(name, _REFUSED)}
+            expect = entry.get("expect", default)
+            if not isinstance(expect, dict) or not expect:
+                problems.append(f"{place}.expect: an empty expectation asserts nothing")
+                continue
+            expect = dict(expect)
             effect = expect.pop("effect", None)
             if effect not in (None, "once", "unchanged"):
                 problems.append(f"{place}.expect.effect: {effect!r} is neither once nor unchanged")
             if effect and self._effect_raw is None:
                 problems.append(f"{place}.expect.effect: the step declares no effect to look at")
             try:
-                clauses, _any_type = response_expectations(expect or None, f"{place}.expect")
+                clauses, _any_type = response_expectations(expect or default, f"{place}.expect")
                 age = seconds(entry.get("age", "10m"))
                 self.cases.append(Case(name, age, clauses, effect is not None))
             except SpecError as error:
@@ -230,6 +237,12 @@ class RequestStep:
     def read_only(self) -> bool:
         """It may run in check mode."""
         return self.probe.method in READ_ONLY
+
+    @property
+    def expected(self) -> str:
+        """What is expected, in a line."""
+        forgeries = [f"replay {case.name}: {words(case.clauses)}" for case in self.cases]
+        return ", ".join([words(self.probe.clauses), *forgeries])
 
     async def run(self) -> str:
         """Returns what was seen, in a line; raises StepFailed."""
@@ -244,7 +257,12 @@ class RequestStep:
         for case in self.cases:
             if self.signer and signed:
                 await self._try(case, self.signer, signed)
-        seen = f"status {response.status} in {response.seconds * 1000:.0f} ms"
+        facts = {"response": response, "any_type": self.probe.any_type}
+        values = (
+            (clause.label, self.context.redactor.data(clause.get(facts))) for clause in self.probe.clauses
+        )
+        seen = ", ".join(f"{label} {show(value, 60)}" for label, value in values)
+        seen += f" in {response.seconds * 1000:.0f} ms"
         return seen + (f", {len(self.cases)} forgeries answered as expected" if self.cases else "")
 
     async def _try(self, case: Case, signer: Signer, signed: Signed) -> None:

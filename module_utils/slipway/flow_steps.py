@@ -12,6 +12,7 @@ from typing import Any
 from .checks.http import response_clauses
 from .flow_context import (
     BODY_KEYS,
+    GOOD,
     METHODS,
     STREAM_HEADERS,
     Context,
@@ -23,10 +24,14 @@ from .flow_context import (
 from .flow_request import COMMON_KEYS, Probe, one_action
 from .http1 import HttpError
 from .http_client import Response, Trace, send
-from .predicates import Predicate, SpecError, StatusPredicate, seconds, show, unknown_keys
+from .predicates import Predicate, SpecError, StatusPredicate, seconds, show, some_time, unknown_keys, whole
 from .sse import Stream
 
 _POLL = 0.25
+
+
+def _streaming(given: dict[str, Any]) -> dict[str, Any]:
+    return {**STREAM_HEADERS, **(given.get("headers") or {})}
 
 
 class BurstStep:
@@ -44,15 +49,19 @@ class BurstStep:
         self._counts: dict[str, Predicate] = {}
         self._recovers: float | None = None
         try:
-            method = one_action(given, f"{where}.burst")
-            allowed = (*METHODS, *BODY_KEYS, "requests", "concurrency")
+            action = one_action(given, f"{where}.burst", (*METHODS, "sse"))
+            allowed = (*METHODS, "sse", *BODY_KEYS, "requests", "concurrency")
             problems += unknown_keys(given, allowed, f"{where}.burst")
-            self.request = context.request(method, given[method], given, f"{where}.burst")
-            self.timeout = seconds(given.get("timeout", context.timeout))
-            self.requests = int(given.get("requests", 30))
-            self.concurrency = int(given.get("concurrency", self.requests))
-            if not 2 <= self.requests <= 10000 or self.concurrency < 1:
-                raise SpecError(f"{where}.burst: between 2 and 10000 requests, at least one at a time")
+            # A stream has no end to wait for: it is judged by its status and closed.
+            self._streams = action == "sse"
+            if self._streams:
+                action, given = "get", {**given, "get": given["sse"], "headers": _streaming(given)}
+            self.request = context.request(action, given[action], given, f"{where}.burst")
+            self.timeout = some_time(given.get("timeout", context.timeout), f"{where}.timeout")
+            self.requests = whole(2, f"{where}.burst.requests")(given.get("requests", 30))
+            self.concurrency = whole(1, f"{where}.burst.concurrency")(given.get("concurrency", self.requests))
+            if self.requests > 10000:
+                raise SpecError(f"{where}.burst.requests: at most 10000")
             expect = mapping(raw.get("expect"), f"{where}.expect")
             problems += unknown_keys(expect, ("only", "count", "recovers_within"), f"{where}.expect")
             if "only" in expect:
@@ -67,6 +76,15 @@ class BurstStep:
         if problems:
             raise SpecError(*problems)
 
+    @property
+    def expected(self) -> str:
+        """What is expected, in a line."""
+        found = [f"only {self._only}"] if self._only else []
+        found += [f"{status} {predicate} times" for status, predicate in self._counts.items()]
+        return ", ".join(
+            found + ([f"recovers within {self._recovers:g} s"] if self._recovers is not None else [])
+        )
+
     async def run(self) -> str:
         """Returns what was seen, in a line; raises StepFailed."""
         slots = asyncio.Semaphore(self.concurrency)
@@ -76,8 +94,7 @@ class BurstStep:
         async def one() -> None:
             async with slots:
                 try:
-                    response = await send(self.request, Trace(), self.timeout)
-                    statuses[str(response.status)] += 1
+                    statuses[str(await self._status())] += 1
                 except HttpError as error:
                     lost.append(str(error))
 
@@ -101,15 +118,25 @@ class BurstStep:
             seen += f", recovered after {await self._recovery(self._recovers):.1f} s"
         return seen
 
+    async def _status(self) -> int:
+        if not self._streams:
+            return (await send(self.request, Trace(), self.timeout)).status
+        stream = Stream(self.request, Trace())
+        try:
+            await stream.open(self.timeout)
+            return stream.response.status
+        finally:
+            stream.close()
+
     async def _recovery(self, limit: float) -> float:
         """Seconds until a single request is neither refused for its rate nor failed."""
         started = time.monotonic()
         last = "no answer"
         while True:
             try:
-                response = await send(self.request, Trace(), self.timeout)
-                last = str(response.status)
-                if response.status != 429 and response.status < 500:
+                status = await self._status()
+                last = str(status)
+                if status != 429 and status < 500:
                     return time.monotonic() - started
             except HttpError as error:
                 last = str(error)
@@ -140,7 +167,7 @@ class CacheStep:
             if "get" not in given:
                 raise SpecError(f"{where}.cache: get is required")
             self.request = context.request("get", given["get"], given, f"{where}.cache")
-            self.timeout = seconds(given.get("timeout", context.timeout))
+            self.timeout = some_time(given.get("timeout", context.timeout), f"{where}.timeout")
             self._by(given.get("by"), f"{where}.cache.by")
             self.expect = self._sequence(raw.get("expect", ["miss", "hit"]), f"{where}.expect")
             self.then = self._sequence(raw["then"], f"{where}.then") if "then" in raw else []
@@ -186,6 +213,11 @@ class CacheStep:
         """Reading alone may run in check mode."""
         return self.invalidate is None
 
+    @property
+    def expected(self) -> str:
+        """What is expected, in a line."""
+        return ", ".join([*self.expect, *(["invalidated", *self.then] if self.then else [])])
+
     async def run(self) -> str:
         """Returns what was seen, in a line; raises StepFailed."""
         response = await self._walk(self.expect, "")
@@ -196,7 +228,7 @@ class CacheStep:
             except StepFailed as error:
                 raise StepFailed("invalidate:", *error.lines) from None
             await self._walk(self.then, " after the invalidation")
-        return ", ".join([*self.expect, *(["invalidated", *self.then] if self.then else [])])
+        return self.expected
 
     async def _walk(self, steps: list[str], when: str) -> Response:
         response: Response | None = None
@@ -208,7 +240,7 @@ class CacheStep:
                 continue
             response = await self.context.send(self.request, self.timeout)
             failures = unmet(
-                response_expectations(None, "")[0], {"response": response}, self.context.redactor
+                response_expectations(GOOD, "")[0], {"response": response}, self.context.redactor
             )
             seen = self._seen(response) if not failures else ""
             if not failures and self._ratio:
@@ -263,12 +295,12 @@ class ConnectionsStep:
                 given, ("sse", "get", "headers", "allowed", "timeout"), f"{where}.connections"
             )
             action = one_action(given, f"{where}.connections", ("sse", "get"))
-            headers = {**(STREAM_HEADERS if action == "sse" else {}), **(given.get("headers") or {})}
+            headers = _streaming(given) if action == "sse" else given.get("headers") or {}
             self.request = context.request("get", given[action], {"headers": headers}, where)
-            self.timeout = seconds(given.get("timeout", context.timeout))
-            self.allowed = int(given.get("allowed", 1))
-            if not 1 <= self.allowed <= 1000:
-                raise SpecError(f"{where}.connections.allowed: must be between 1 and 1000")
+            self.timeout = some_time(given.get("timeout", context.timeout), f"{where}.timeout")
+            self.allowed = whole(1, f"{where}.connections.allowed")(given.get("allowed", 1))
+            if self.allowed > 1000:
+                raise SpecError(f"{where}.connections.allowed: at most 1000")
             expect = raw.get("expect", {"refused": [429, 503]})
             mapping(expect, f"{where}.expect")
             problems += unknown_keys(expect, ("refused", "again_within"), f"{where}.expect")
@@ -279,6 +311,11 @@ class ConnectionsStep:
             problems += error.problems
         if problems:
             raise SpecError(*problems)
+
+    @property
+    def expected(self) -> str:
+        """What is expected, in a line."""
+        return f"{self.allowed} streams, one more refused with {self._refused}"
 
     async def run(self) -> str:
         """Returns what was seen, in a line; raises StepFailed."""

@@ -18,6 +18,7 @@ from typing import NamedTuple
 Headers = tuple[tuple[str, str], ...]
 MAX_HEAD = 64 * 1024
 MAX_BODY = 1024 * 1024
+DECODABLE = ("gzip", "x-gzip", "deflate")
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (.*))?")
 _HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -284,15 +285,20 @@ def decode_body(body: bytes, encoding: str | None, limit: int = MAX_BODY) -> byt
     coding = (encoding or "identity").strip().lower()
     if coding in ("", "identity"):
         return body
-    if coding not in ("gzip", "x-gzip", "deflate"):
+    if coding not in DECODABLE:
         raise ProtocolError(f"content-encoding {coding!r} was not asked for")
-    inflater = zlib.decompressobj(wbits=47 if coding != "deflate" else 15)
-    try:
-        plain = inflater.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise ProtocolError(f"invalid {coding} body: {error}") from None
-    if len(plain) > limit:
-        raise BodyTooLarge(f"{len(body)} bytes of {coding} inflate to more than {limit} bytes")
-    if not inflater.eof:
-        raise ProtocolError(f"{coding} body ends too early")
+    plain, left = b"", body
+    while left or not plain:  # gzip may come in several members
+        inflater = zlib.decompressobj(wbits=47 if coding != "deflate" else 15)
+        try:
+            plain += inflater.decompress(left, limit + 1 - len(plain))
+        except zlib.error as error:
+            raise ProtocolError(f"invalid {coding} body: {error}") from None
+        if len(plain) > limit:
+            raise BodyTooLarge(f"{len(body)} bytes of {coding} inflate to more than {limit} bytes")
+        if not inflater.eof:
+            raise ProtocolError(f"{coding} body ends too early")
+        left = inflater.unused_data
+        if not plain and not left:
+            break
     return plain

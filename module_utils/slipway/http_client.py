@@ -22,7 +22,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
-from .http1 import MAX_BODY, Headers, HttpError, ResponseParser, TooSlow, decode_body, request_bytes
+from .http1 import (
+    DECODABLE,
+    MAX_BODY,
+    Headers,
+    HttpError,
+    ResponseParser,
+    TooSlow,
+    decode_body,
+    request_bytes,
+)
 from .predicates import SpecError
 
 T = TypeVar("T")
@@ -59,8 +68,9 @@ class Url(NamedTuple):
         return f"{self.scheme}://{self.netloc}{self.target}"
 
 
-def parse_url(text: str) -> Url:
+def parse_url(text: Any) -> Url:
     """Take an absolute URL apart; raises SpecError saying what is wrong with it."""
+    text = str(text)
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -325,8 +335,12 @@ class Response(NamedTuple):
         return ", ".join(values) if values else None
 
     def text(self) -> str:
-        """The body as text; what is not UTF-8 is replaced."""
-        return self.body.decode("utf-8", "replace")
+        """The body as text, in UTF-8 or the charset the server names; what does not fit is replaced."""
+        match = re.search(r"charset=[\"']?([\w.:-]+)", self.header("content-type") or "", re.IGNORECASE)
+        try:
+            return self.body.decode(match.group(1) if match else "utf-8", "replace")
+        except (LookupError, ValueError):  # a charset nobody knows
+            return self.body.decode("utf-8", "replace")
 
     def json(self, any_type: bool = False) -> Any:
         """The body as JSON; raises HttpError when it is not, or when the server does not call it so."""
@@ -417,7 +431,10 @@ async def _send(request: Request, trace: Trace, timeout: float) -> Response:
             raise HttpError(f"redirected to something that is no URL: {error}") from None
         request = _redirected(request, url, parser.status, origin)
     encoding = parser.header("content-encoding")
-    body = parser.body if request.method == "HEAD" else decode_body(parser.body, encoding, request.max_body)
+    # What was asked for by name may be what this cannot undo (br, zstd): then the header is what is looked at.
+    wished = next((v for k, v in request.headers.items() if k.lower() == "accept-encoding"), "")
+    untouched = request.method == "HEAD" or (encoding not in DECODABLE and str(encoding) in wished)
+    body = parser.body if untouched else decode_body(parser.body, encoding, request.max_body)
     seconds = time.monotonic() - started
     return Response(parser.status, parser.reason, parser.headers, body, request.url, seconds, hops)
 

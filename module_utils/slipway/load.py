@@ -20,7 +20,7 @@ from .load_engine import Engine, Route
 from .load_routes import parse_routes
 from .load_stats import Statistics
 from .moments import Place
-from .predicates import SpecError, seconds, unknown_keys
+from .predicates import SpecError, some_time, unfilled, unknown_keys, whole
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _CALIBRATION = 1.0
@@ -172,7 +172,7 @@ def parse_loads(raw: list[Any], places: list[Place], validate_certs: bool = True
         if not name:
             problems.append(f"{where}: name is required")
             continue
-        problems += unknown_keys(given, _KEYS, where)
+        problems += [*unknown_keys(given, _KEYS, where), *unfilled(given, where)]
         for place in places:
             try:
                 loads.append(_load(given, place, validate_certs))
@@ -195,9 +195,9 @@ def _load(given: dict[str, Any], place: Place, validate_certs: bool) -> Load:
     duration = given.get("duration")
     rate = given.get("rate")
     shape = Shape(
-        int(number) if number is not None else None,
-        seconds(duration) if duration is not None else None,
-        int(given.get("concurrency", 10)),
+        whole(1, "requests")(number) if number is not None else None,
+        some_time(duration, "duration") if duration is not None else None,
+        whole(1, "concurrency")(given.get("concurrency", 10)),
         float(rate) if rate is not None else None,
     )
     problems += shape.problems()
@@ -215,7 +215,7 @@ def _load(given: dict[str, Any], place: Place, validate_certs: bool) -> Load:
             place.ca_file,
             validate_certs,
             given.get("connections", "keep-alive"),
-            seconds(given.get("timeout", 10)),
+            some_time(given.get("timeout", 10), "timeout"),
         )
     except SpecError as error:
         problems += error.problems
@@ -223,4 +223,6 @@ def _load(given: dict[str, Any], place: Place, validate_certs: bool) -> Load:
         raise SpecError(*problems)
     name = str(given["name"])
     header = given.get("release_header")
-    return Load(place.label(name), name, shape, routes, budgets, header, int(given.get("warm_up", 0)))
+    return Load(
+        place.label(name), name, shape, routes, budgets, header, whole(0, "warm_up")(given.get("warm_up", 0))
+    )

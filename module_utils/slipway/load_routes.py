@@ -10,7 +10,7 @@ from typing import Any
 from .checks.http import header_map, method_name
 from .http_client import Request, parse_address, parse_url
 from .load_engine import Route
-from .predicates import SpecError, StatusPredicate, seconds, unknown_keys
+from .predicates import SpecError, StatusPredicate, some_time, unknown_keys, whole
 
 _KEYS = (
     "name",
@@ -82,9 +82,9 @@ def _route(
         body = json.dumps(entry["json"])
         headers = {"Content-Type": "application/json", **headers}
     method = method_name(entry.get("method", "POST" if body else "GET"))
-    weight = int(entry.get("weight", 1))
-    if not 1 <= weight <= 10000:
-        raise SpecError(f"{where}.weight: must be between 1 and 10000")
+    weight = whole(1, f"{where}.weight")(entry.get("weight", 1))
+    if weight > 10000:
+        raise SpecError(f"{where}.weight: at most 10000")
     kind = entry.get("connections", connections)
     if kind not in ("keep-alive", "fresh"):
         raise SpecError(f"{where}.connections: {kind!r} is neither keep-alive nor fresh")
@@ -100,4 +100,11 @@ def _route(
     request.wire()
     status = StatusPredicate(entry.get("status", ["2xx", "3xx"]), f"{where}.status")
     name = str(entry.get("name") or f"{method} {url.target.partition('?')[0]}")
-    return Route(name, request, weight, kind == "fresh", seconds(entry.get("timeout", timeout)), status)
+    return Route(
+        name,
+        request,
+        weight,
+        kind == "fresh",
+        some_time(entry.get("timeout", timeout), f"{where}.timeout"),
+        status,
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Union
@@ -46,14 +47,31 @@ def unknown_keys(given: Mapping[str, Any], allowed: Collection[str], where: str)
     return problems
 
 
+_UNFILLED = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+
+
+def unfilled(data: Any, where: str) -> list[str]:
+    """One problem for each `{{ ... }}` that was never filled in; below `expect` it may be looked for."""
+    if isinstance(data, dict):
+        found = [(f"{where}.{key}", value) for key, value in data.items() if key != "expect"]
+    elif isinstance(data, list):
+        found = [(f"{where}[{index}]", value) for index, value in enumerate(data)]
+    else:
+        match = _UNFILLED.search(data) if isinstance(data, str) else None
+        hint = "a value of a flow is written ${name}"
+        return [f"{where}: {match.group(0)} was not filled in; {hint}"] if match else []
+    return [problem for place, value in found for problem in unfilled(value, place)]
+
+
 _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(us|ms|s|m|min|h|d)?\s*")
 _DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_PERCENT = re.compile(r"\s*([+-]?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*%?\s*")
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
 
 
 def seconds(value: Any) -> float:
     """`500ms`, `5s`, `2m`, `1h`, `7d` or a number of seconds; raises SpecError."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf:
         return float(value)
     match = _DURATION.fullmatch(str(value))
     if not match:
@@ -63,7 +81,7 @@ def seconds(value: Any) -> float:
 
 def size(value: Any) -> int:
     """`64MiB`, `1GB`, `512k` or a number of bytes; raises SpecError."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf:
         return int(value)
     match = _SIZE.fullmatch(str(value))
     if not match:
@@ -77,10 +95,36 @@ def size(value: Any) -> int:
 
 def percent(value: Any) -> float:
     """`1%` or a number of percent; raises SpecError."""
+    match = _PERCENT.fullmatch(str(value))
+    if not match:
+        raise SpecError(f"{value!r} is not a percentage (5%)")
+    return float(match.group(1))
+
+
+def whole(least: int = 0, where: str = "") -> Callable[[Any], int]:
+    """A converter to a whole number of at least `least`, which raises SpecError naming `where`: true is none, nor is 2.5."""
+    place = f"{where}: " if where else ""
+
+    def convert(value: Any) -> int:
+        if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]{1,9}", str(value).strip()):
+            raise SpecError(f"{place}{show(value)} is not a whole number")
+        if int(value) < least:
+            raise SpecError(f"{place}must be at least {least}, not {value}")
+        return int(value)
+
+    return convert
+
+
+def some_time(value: Any, where: str = "") -> float:
+    """A duration that is not nothing, in seconds; raises SpecError."""
+    place = f"{where}: " if where else ""
     try:
-        return float(str(value).strip().rstrip("%"))
-    except ValueError:
-        raise SpecError(f"{value!r} is not a percentage (5%)") from None
+        found = seconds(value)
+    except SpecError as error:
+        raise SpecError(f"{place}{error}") from None
+    if found <= 0:
+        raise SpecError(f"{place}must be more than nothing, not {value!r}")
+    return found
 
 
 def version(value: Any) -> tuple[int, ...]:

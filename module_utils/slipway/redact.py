@@ -6,19 +6,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 MASK = "********"
 
 _SECRET_KEY = re.compile(
     r"(?:.*[_.-])?(?:pass|password|passwd|passphrase|secret|secrets|token|api[_-]?key|apikey|auth|authorization|"
-    r"proxy-authorization|cookie|set-cookie|credentials?|private[_-]?key)",
+    r"proxy-authorization|cookie|set-cookie|credentials?|private[_-]?key)(?:[_-]?(?:again|confirm|confirmation|new|old|repeat|[0-9]))?",
     re.IGNORECASE,
 )
+# user:password in a form, a key in a query: `name=value`, the name says whether it is a secret.
+_PAIR = re.compile(r"(?:^|[?&])([\w.~-]+)=([^&\s#]+)")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _USERINFO = re.compile(r"://[^/@\s:]*:([^@\s/]+)@")
 _DSN_PASSWORD = re.compile(r"\bpassword\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S+))")
 # What is expected or saved is named by key too, but its operands are not secrets.
@@ -37,7 +41,7 @@ def _walk(data: Any, secret: bool) -> Iterator[str]:
         for key, value in data.items():
             if key in _NOT_SECRET_BELOW and isinstance(value, (dict, list)):
                 continue
-            named = bool(_SECRET_KEY.fullmatch(str(key)))
+            named = _is_secret(key)
             # A mapping below a secret's name describes it (`token: {json: ...}`), it is not the secret.
             yield from _walk(value, named and not isinstance(value, dict))
     elif isinstance(data, (list, tuple)):
@@ -50,12 +54,32 @@ def _walk(data: Any, secret: bool) -> Iterator[str]:
             yield from _parts(text)
         for match in _USERINFO.finditer(text):
             yield match.group(1)
+            # What it becomes in the header that is sent.
+            user = text[text.rfind("/", 0, match.start(1)) + 1 : match.start(1)]
+            yield base64.b64encode(unquote(user + match.group(1)).encode()).decode()
+        for match in _PAIR.finditer(text):
+            if _is_secret(match.group(1)):
+                yield unquote_plus(match.group(2))
+        if text[:1] in ("{", "["):
+            try:
+                yield from _walk(json.loads(text), False)
+            except (ValueError, RecursionError):
+                return
         for match in _DSN_PASSWORD.finditer(text):
             yield match.group(1) or match.group(2)
 
 
+def _is_secret(name: Any) -> bool:
+    """A key called password, apiKey, X-Auth-Token, clientSecret, ..."""
+    return bool(_SECRET_KEY.fullmatch(_CAMEL.sub("_", str(name))))
+
+
 def _parts(text: str) -> Iterator[str]:
     """The credential without its scheme: `Bearer x`, `Basic x`, and the password inside the latter."""
+    for pair in text.split(";"):
+        name, equals, value = pair.partition("=")
+        if equals and name.strip().isidentifier() and len(value) > _SHORTEST:
+            yield value.strip()
     scheme, _blank, credential = text.partition(" ")
     if credential and scheme.lower() in ("bearer", "basic", "token", "apikey"):
         yield credential.strip()
@@ -93,6 +117,7 @@ class Redactor:
             quote(text),
             quote_plus(text),
             json.dumps(text)[1:-1],
+            html.escape(text),
             repr(text)[1:-1],
             base64.b64encode(text.encode()).decode(),
         }

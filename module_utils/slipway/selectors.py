@@ -14,10 +14,10 @@ try:
 except ImportError:
     jmespath = None
 
-_NAME = r"""(?:[A-Za-z_][\w-]*|"[^"\\]*")"""
+_NAME = r"""(?:[^\W\d][\w-]*|"[^"\\]*")"""
 _INDEX = r"\[-?\d+\]"
 _PLAIN = re.compile(rf"(?:{_NAME}(?:{_INDEX})*|(?:{_INDEX})+)(?:\.{_NAME}(?:{_INDEX})*)*")
-_TOKEN = re.compile(r"""([A-Za-z_][\w-]*)|"([^"\\]*)"|\[(-?\d+)\]""")
+_TOKEN = re.compile(r"""([^\W\d][\w-]*)|"([^"\\]*)"|\[(-?\d+)\]""")
 _LENGTH = re.compile(r"length\((.+)\)")
 
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from .moments import MOMENTS
 from .predicates import SpecError
 from .redact import Redactor, secret_values
 from .selectors import MissingJmespath
@@ -18,15 +19,20 @@ from .selectors import MissingJmespath
 T = TypeVar("T")
 # How long after its deadlines a module is given up, in seconds.
 GRACE = 5.0
-# How replicas are named in arguments.
-TARGETS = {
-    "type": "list",
-    "elements": "dict",
-    "options": {
-        "name": {"type": "str"},
-        "address": {"type": "str", "required": True},
-        "port": {"type": "int", "required": True},
-    },
+_REPLICA = {
+    "name": {"type": "str"},
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "required": True},
+}
+# What all three modules take: where, when, and what is not to be shown.
+COMMON: dict[str, dict[str, Any]] = {
+    "base_url": {"type": "str"},
+    "connect_to": {"type": "str"},
+    "ca_file": {"type": "path"},
+    "targets": {"type": "list", "elements": "dict", "options": _REPLICA},
+    "moment": {"type": "str", "default": "demand", "choices": list(MOMENTS)},
+    "parse_only": {"type": "bool", "default": False},
+    "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
 }
 
 

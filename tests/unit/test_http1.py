@@ -148,3 +148,12 @@ def test_gzip(body: bytes) -> None:
             decode_body(packed[:-9], "gzip")
     with pytest.raises(ProtocolError):
         decode_body(body, "br")
+
+
+def test_gzip_in_several_members() -> None:
+    assert decode_body(gzip.compress(b"one") + gzip.compress(b"two"), "gzip") == b"onetwo"
+    assert decode_body(gzip.compress(b""), "gzip") == b""
+    with pytest.raises(BodyTooLarge):
+        decode_body(gzip.compress(b"1" * 600) * 2, "gzip", 1000)
+    with pytest.raises(ProtocolError):
+        decode_body(gzip.compress(b"one") + b"rubbish", "gzip")

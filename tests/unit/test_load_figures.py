@@ -188,7 +188,7 @@ def test_routes() -> None:
         ([], "loads nothing"),
         ([{"path": "/", "wieght": 2}], "did you mean 'weight'"),
         ([{"path": "/", "url": "http://x/"}], "either url, or path"),
-        ([{"path": "/", "weight": 0}], "between 1 and 10000"),
+        ([{"path": "/", "weight": 0}], "weight: must be at least 1"),
         ([{"path": "/", "connections": "kept"}], "neither keep-alive nor fresh"),
         (["/a b"], "contains a blank"),
         ([{"path": "/", "status": []}], "asserts nothing"),

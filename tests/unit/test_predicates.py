@@ -15,8 +15,11 @@ from ansible.module_utils.slipway.predicates import (
     seconds,
     show,
     size,
+    some_time,
+    unfilled,
     unknown_keys,
     version,
+    whole,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -165,3 +168,43 @@ def test_shown_values_tell_types_apart_and_are_bounded() -> None:
         "nothing",
     )
     assert len(show("a" * 1000)) < 250
+
+
+@pytest.mark.parametrize(
+    "value", [float("inf"), float("nan"), -1, "-1s", True, None, "", "soon", "1e3s", [], {}]
+)
+def test_no_durations_and_no_sizes(value: object) -> None:
+    for convert in (seconds, size):
+        with pytest.raises(SpecError):
+            convert(value)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "five", "", None, "5%%", True])
+def test_no_percentages(value: object) -> None:
+    with pytest.raises(SpecError):
+        percent(value)
+
+
+@pytest.mark.parametrize("value", [True, 2.5, "2.5", "many", None, -1, "0x3", [], "9" * 20])
+def test_no_whole_numbers(value: object) -> None:
+    with pytest.raises(SpecError, match="here: "):
+        whole(0, "here")(value)
+
+
+def test_whole_numbers_and_times() -> None:
+    assert whole(1)("3") == whole(3)(3) == 3
+    assert some_time("5s") == 5.0
+    with pytest.raises(SpecError, match="here: must be more than nothing"):
+        some_time(0, "here")
+
+
+def test_what_was_never_filled_in() -> None:
+    declared = {
+        "url": "http://{{ host }}/",
+        "expect": {"body": {"not_contains": "{{"}},
+        "list": ["{% if x %}"],
+    }
+    problems = unfilled(declared, "check")
+    assert len(problems) == 2
+    assert "check.url: {{ host }} was not filled in" in problems[0] and "check.list[0]" in problems[1]
+    assert unfilled({"body": "{ {a} } ${uuid} }}", "n": 5}, "") == []

@@ -30,6 +30,15 @@ SECRET = st.text(min_size=4, max_size=30).filter(lambda text: text.strip() == te
         {"post": "/login", "json": {"user": {"db_password": "s3cret-pw"}}},
         {"sign": {"scheme": "github", "secret": "s3cret-pw"}},
         [{"steps": [{"form": {"access_token": "s3cret-pw"}}]}],
+        {"json": {"accessToken": "s3cret-pw"}},
+        {"json": {"newPassword": "s3cret-pw"}},
+        {"form": {"password_confirmation": "s3cret-pw"}},
+        {"headers": {"X-Auth-Token": "s3cret-pw"}},
+        {"headers": {"Cookie": "lang=en; session=s3cret-pw"}},
+        {"get": "/download?id=7&api_key=s3cret-pw"},
+        {"http": "https://shop.test/?token=s3cret-pw#top"},
+        {"body": "user=joe&password=s3cret-pw"},
+        {"body": '{"user": {"password": "s3cret-pw"}}'},
     ],
 )
 def test_found(declared: Any) -> None:
@@ -68,3 +77,19 @@ def test_data_and_learning() -> None:
 def test_longer_secrets_go_first() -> None:
     redactor = Redactor(["abc", "abcdef"])
     assert redactor.text("abcdef abc") == f"{MASK} {MASK}"
+
+
+def test_credentials_of_a_url_are_masked_in_the_header_they_become() -> None:
+    redactor = Redactor(secret_values({"http": "https://joe:s3cret-pw@shop.test/"}))
+    sent = "Basic " + base64.b64encode(b"joe:s3cret-pw").decode()
+    assert redactor.text(f"you sent {sent}") == f"you sent Basic {MASK}"
+
+
+def test_secrets_are_masked_where_a_page_repeats_them() -> None:
+    redactor = Redactor(["a<b>&c"])
+    assert redactor.text("<p>wrong password a&lt;b&gt;&amp;c</p>") == f"<p>wrong password {MASK}</p>"
+
+
+def test_settings_beside_a_secret_stay_readable() -> None:
+    declared = {"sign": {"secret_encoding": "base64", "secret": "s3cret-pw"}, "auth_source": "admin"}
+    assert secret_values(declared) == {"s3cret-pw"}

@@ -61,3 +61,11 @@ def test_no_path_crashes(path: str, data: Any) -> None:
         Selector(path, "here").get(data)
     except SpecError:
         return
+
+
+def test_names_in_any_script() -> None:
+    data = {"größe": {"über": [1, 2]}, "価格": 5}
+    assert Selector("größe.über[1]", "here").get(data) == 2
+    assert Selector("価格", "here").get(data) == 5
+    assert Selector('"größe"."über"', "here").get(data) == [1, 2]
+    assert Selector("length(größe.über)", "here").get(data) == 2

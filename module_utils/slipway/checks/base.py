@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -58,7 +59,9 @@ class Kind:
         if not isinstance(given, dict):
             given = {self.plain_option: given}
         problems += unknown_keys(given, self.options, f"{where}.{self.name}")
-        problems += [f"{where}.{self.name}: {key!r} is required" for key in self.required if key not in given]
+        problems += [
+            f"{where}.{self.name}: {key!r} is required" for key in self.required if given.get(key) is None
+        ]
         self.option: dict[str, Any] = {}
         for key, convert in self.options.items():
             if given.get(key) is not None:
@@ -129,6 +132,8 @@ class Kind:
                 value = redactor.data(clause.get(facts))
             except HttpError as error:
                 value = f"({error})"
+            if isinstance(value, float) and not math.isfinite(value):
+                value = str(value)  # JSON, and so the report, knows no infinity
             if value is not MISSING:
                 found[clause.label] = value if len(show(value, 10**6)) <= 500 else show(value)
         return found

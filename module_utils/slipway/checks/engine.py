@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 
 from ..http1 import HttpError, TooSlow
 from ..http_client import Trace
-from ..predicates import SpecError, seconds, show, unknown_keys
+from ..predicates import SpecError, show, some_time, unfilled, unknown_keys, whole
 from ..redact import Redactor
 from .base import Kind, MissingLibrary
 from .kinds import KINDS
 
 SEVERITIES = ("critical", "warning")
+# An attempt that only waits costs nothing, so it gives its slot back after so many seconds: many checks that
+# hang must not hold up the others.
+_PATIENCE = 1.0
 _COMMON = ("name", "expect", "severity", "timeout", "interval", "consecutive")
 
 
@@ -117,6 +120,7 @@ def parse_checks(raw: Any, interval: float = 1.0, consecutive: int = 3, timeout:
         names.add(name)
         where = name or where
         problems += unknown_keys(entry, (*_COMMON, *KINDS), where)
+        problems += unfilled(entry, where)
         kinds = [key for key in entry if key in KINDS]
         if len(kinds) != 1:
             found = " and ".join(kinds) or "none"
@@ -126,19 +130,11 @@ def parse_checks(raw: Any, interval: float = 1.0, consecutive: int = 3, timeout:
             severity = entry.get("severity", "critical")
             if severity not in SEVERITIES:
                 raise SpecError(f"{where}.severity: {severity!r} is neither critical nor warning")
-            wanted = int(entry.get("consecutive", consecutive))
-            if wanted < 1:
-                raise SpecError(f"{where}.consecutive: must be at least 1")
-            checks.append(
-                Check(
-                    name,
-                    KINDS[kinds[0]](entry[kinds[0]], entry.get("expect"), where),
-                    severity,
-                    seconds(entry.get("timeout", timeout)),
-                    seconds(entry.get("interval", interval)),
-                    wanted,
-                )
-            )
+            given = {"timeout": timeout, "interval": interval, "consecutive": consecutive, **entry}
+            # `expect:` with nothing behind it asserts nothing, like an empty one.
+            expect = entry["expect"] or {} if "expect" in entry else None
+            kind = KINDS[kinds[0]](entry[kinds[0]], expect, where)
+            checks.append(Check(name, kind, severity, *_times(given, where)))
         except SpecError as error:
             problems += error.problems
         except (TypeError, ValueError) as error:
@@ -146,6 +142,19 @@ def parse_checks(raw: Any, interval: float = 1.0, consecutive: int = 3, timeout:
     if problems:
         raise SpecError(*problems)
     return checks
+
+
+def _times(given: dict[str, Any], where: str) -> tuple[float, float, int]:
+    """Timeout, interval and consecutive of a check; raises SpecError with every mistake."""
+    problems, found = [], []
+    for key, convert in (("timeout", some_time), ("interval", some_time), ("consecutive", whole(1))):
+        try:
+            found.append(convert(given[key]))
+        except SpecError as error:
+            problems.append(f"{where}.{key}: {error}")
+    if problems:
+        raise SpecError(*problems)
+    return found[0], found[1], int(found[2])
 
 
 async def run_checks(
@@ -161,7 +170,8 @@ async def run_checks(
     slots = asyncio.Semaphore(concurrency)
     end = time.monotonic() + deadline
     # Warnings must not hold up a release: once every critical check is settled they are given up.
-    open_critical = [outcome for outcome in outcomes if outcome.check.severity == "critical"]
+    critical = [outcome for outcome in outcomes if outcome.check.severity == "critical"]
+    open_critical = list(critical)
     settled = asyncio.Event()
 
     async def run(outcome: Outcome) -> None:
@@ -172,7 +182,10 @@ async def run_checks(
         else:
             while not outcome.ok and time.monotonic() < end:
                 async with slots:
-                    await attempt(outcome, min(check.timeout, end - time.monotonic()), redactor)
+                    left = min(check.timeout, end - time.monotonic())
+                    trying = asyncio.ensure_future(attempt(outcome, left, redactor))
+                    await asyncio.wait({trying}, timeout=_PATIENCE)
+                await trying
                 if outcome.library or (
                     check.severity == "warning" and settled.is_set() and not outcome.streak
                 ):
@@ -181,7 +194,7 @@ async def run_checks(
                     await asyncio.sleep(min(check.interval, max(0.0, end - time.monotonic())))
         if outcome in open_critical:
             open_critical.remove(outcome)
-        if not open_critical:
+        if critical and not open_critical:
             settled.set()
 
     await asyncio.gather(*(run(outcome) for outcome in outcomes))

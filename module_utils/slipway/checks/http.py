@@ -21,7 +21,7 @@ from ..http_client import (
     parse_url,
     send,
 )
-from ..predicates import MISSING, Duration, Predicate, SpecError, StatusPredicate, seconds, size
+from ..predicates import MISSING, Duration, Predicate, SpecError, StatusPredicate, seconds, size, whole
 from ..redact import Redactor
 from ..selectors import Selector
 from .base import Clause, Facts, Kind, each, flag
@@ -106,7 +106,12 @@ def _version(expected: Any, where: str) -> Clause:
                 return selector.get(_document(facts))
             return response.text().strip()
 
-    return Clause("version", get, Predicate({"eq": str(expected)}, where))
+    def text(facts: Facts) -> Any:
+        # Some write `"version": 7`; a version is a text all the same.
+        value = get(facts)
+        return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+    return Clause("version", text, Predicate({"eq": str(expected)}, where))
 
 
 RESPONSE_EXPECTATIONS = ("status", "header", "body", "json", "latency", "redirect", "version")
@@ -146,7 +151,7 @@ class HttpCheck(Kind):
         "connect_to": str,
         "ca_file": str,
         "validate_certs": flag,
-        "follow": int,
+        "follow": whole(),
         "max_body": size,
         "unix_socket": str,
     }

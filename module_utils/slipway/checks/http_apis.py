@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -49,13 +51,15 @@ def _at(key: str, name: str) -> Any:
 
 
 def _number(text: str) -> Any:
+    """A number where it is one; NaN, nothing divided by nothing, is no value."""
     try:
         return int(text)
     except ValueError:
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
             return text
+        return MISSING if math.isnan(number) else number
 
 
 class ClickhouseCheck(_HttpApi):
@@ -99,9 +103,9 @@ class ClickhouseCheck(_HttpApi):
         headers = {"X-ClickHouse-User": self.option.get("user", "default")}
         if "password" in self.option:
             headers["X-ClickHouse-Key"] = self.option["password"]
-        if "database" in self.option:
-            headers["X-ClickHouse-Database"] = self.option["database"]
-        query = urlencode({"query": sql, "default_format": "TabSeparated"})
+        # Older servers know no header for it.
+        database = {"database": self.option["database"]} if "database" in self.option else {}
+        query = urlencode({"query": sql, "default_format": "TabSeparated", **database})
         lines = (await self.get(f"/?{query}", Trace(), timeout, headers)).text().splitlines()
         return _number(lines[0].split("\t")[0]) if lines else MISSING
 
@@ -138,26 +142,35 @@ class PrometheusCheck(_HttpApi):
             facts["expressions"] = dict(zip(names, values))
         return facts
 
+    async def _data(self, path: str, timeout: float) -> Any:
+        found = (await self.get(path, Trace(), timeout, {})).json()
+        return _picked(lambda: found["data"])
+
     async def _targets(self, facts: Facts, timeout: float) -> None:
-        response = await self.get("/api/v1/targets?state=active", Trace(), timeout, {})
-        facts["targets"], down = {}, []
-        for target in response.json().get("data", {}).get("activeTargets", []):
-            job = target.get("labels", {}).get("job", "")
-            up = target.get("health") == "up"
+        data = await self._data("/api/v1/targets?state=active", timeout)
+        facts["targets"], facts["targets_down"] = {}, 0
+        for job, up in _picked(
+            lambda: [(t["labels"]["job"], t["health"] == "up") for t in data["activeTargets"]]
+        ):
             facts["targets"][job] = facts["targets"].get(job, 0) + up
-            if not up:
-                down.append(target.get("scrapeUrl") or job)
-        facts["targets_down"] = len(down)
+            facts["targets_down"] += not up
 
     async def _value(self, expression: str, timeout: float) -> Any:
         """The one value of an expression: several series would mean that nobody knows which was meant."""
-        response = await self.get(f"/api/v1/query?{urlencode({'query': expression})}", Trace(), timeout, {})
-        data = response.json().get("data", {})
-        result = data.get("result", [])
-        if data.get("resultType") == "scalar":
-            return _number(result[1])
-        if not result:
-            return MISSING
-        if len(result) > 1:
-            raise HttpError(f"{len(result)} series, expected one; aggregate them, with sum() or max()")
-        return _number(result[0]["value"][1])
+        data = await self._data(f"/api/v1/query?{urlencode({'query': expression})}", timeout)
+        kind, result = _picked(lambda: (data["resultType"], list(data["result"])))
+        if kind != "scalar":
+            if not result:
+                return MISSING
+            if len(result) > 1:
+                raise HttpError(f"{len(result)} series, expected one; aggregate them, with sum() or max()")
+            result = _picked(lambda: result[0]["value"])
+        return _picked(lambda: _number(result[1]))
+
+
+def _picked(get: Callable[[], Any]) -> Any:
+    """What `get` finds in an answer; raises HttpError where it is not of the shape that Prometheus gives it."""
+    try:
+        return get()
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise HttpError("what answered is not Prometheus, it has other JSON") from None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..http1 import HttpError
 from ..http_client import Trace, in_thread
-from ..predicates import MISSING, Predicate, SpecError, percent, seconds, version
+from ..predicates import MISSING, Predicate, SpecError, percent, seconds, version, whole
 from .base import Clause, Facts, Kind, MissingLibrary, each
 
 try:
@@ -16,22 +16,42 @@ try:
 except ImportError:
     psycopg = None
 
-# A ratio of a few hundred blocks says nothing about a cache.
-_MIN_BLOCKS = 1000
+# Logging in reads a few hundred blocks of catalogues; a ratio over those says nothing about a cache.
+_MIN_BLOCKS = 10_000
+# A connection between primary and replica on which nobody said anything for so many seconds is dead.
+_QUIET = 45.0
 
+# Whose sessions are whose is hidden from ordinary users, that they exist is not; what is not a client's
+# either has no database or no user.
 _HEADROOM = """
 select 100.0 * (limits.usable - used.n) / limits.usable
 from (select current_setting('max_connections')::int
-             - current_setting('superuser_reserved_connections')::int as usable) limits,
-     (select count(*) as n from pg_catalog.pg_stat_activity where backend_type = 'client backend') used
+             - current_setting('superuser_reserved_connections')::int
+             - coalesce(current_setting('reserved_connections', true), '0')::int as usable) limits,
+     (select count(*) as n from pg_catalog.pg_stat_activity
+      where coalesce(backend_type = 'client backend', datid is not null and usesysid is not null)) used
 """
-_LAG = """
-select case
-  when not pg_catalog.pg_is_in_recovery() then
-    (select extract(epoch from max(coalesce(replay_lag, interval '0'))) from pg_catalog.pg_stat_replication)
-  when pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn() then 0
-  else extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp())
-end::float8
+_SEES_REPLICATION = "select pg_catalog.pg_has_role('pg_read_all_stats', 'usage')"
+_REPLICAS = "select count(*) from pg_catalog.pg_stat_replication where state = 'streaming'"
+# On the primary. A replica that was cut off keeps its last figure until the server gives it up: when there is
+# something it has not replayed, or when it has been quiet for longer than a live one ever is (it answers after
+# 30 s at the latest by default), it is as late as its last word is old.
+_LAG_OF_REPLICAS = """
+select extract(epoch from max(greatest(
+  coalesce(replay_lag, interval '0'),
+  case when replay_lsn is distinct from pg_catalog.pg_current_wal_lsn()
+            or quiet.time > %s * interval '1 s' then quiet.time end)))::float8
+from pg_catalog.pg_stat_replication, lateral (select clock_timestamp() - reply_time as time) quiet
+where state <> 'backup'
+"""
+# On a replica. One that was cut off has replayed all it received, which says nothing.
+_LAG_HERE = """
+select case when pg_catalog.pg_last_wal_receive_lsn() is null then 'never'
+            else coalesce((select status from pg_catalog.pg_stat_wal_receiver), 'gone') end,
+       (select extract(epoch from clock_timestamp() - last_msg_receipt_time)::float8
+        from pg_catalog.pg_stat_wal_receiver),
+       case when pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn() then 0
+            else extract(epoch from clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()) end::float8
 """
 _CACHE = """
 select case when blks_hit + blks_read >= %s then 100.0 * blks_hit / (blks_hit + blks_read) end::float8
@@ -61,7 +81,7 @@ class PostgresCheck(Kind):
     options: ClassVar = {
         "dsn": str,
         "host": str,
-        "port": int,
+        "port": whole(1),
         "user": str,
         "password": str,
         "dbname": str,
@@ -164,19 +184,37 @@ class PostgresCheck(Kind):
             }
         if "connections_free" in self.expect:
             facts["connections_free"] = float(one(_HEADROOM))
-        if "replicas" in self.expect:
-            facts["replicas"] = one(
-                "select count(*) from pg_catalog.pg_stat_replication where state = 'streaming'"
-            )
+        if {"replicas", "replication_lag"} & set(self.expect):
+            if not one(_SEES_REPLICATION):
+                user = connection.info.user
+                raise HttpError(
+                    f"{user} may not look at replication; GRANT pg_read_all_stats TO {user}, or ask as another"
+                )
+            facts["replicas"] = one(_REPLICAS)
         if "replication_lag" in self.expect:
-            lag = one(_LAG)
-            # No replica is not a lag of nothing: say so instead of passing.
-            facts["replication_lag"] = MISSING if lag is None else lag
+            facts["replication_lag"] = _lag(connection, one)
         if "cache_hit_ratio" in self.expect:
             facts["cache_hit_ratio"] = one(_CACHE, _MIN_BLOCKS)
         if "rows" in self.expect:
-            facts["rows"] = {sql: _plain(one(sql)) for sql in self.expect["rows"]}
+            # Prepared, so that the server refuses more than one statement.
+            found = {sql: connection.execute(sql, prepare=True).fetchone() for sql in self.expect["rows"]}
+            facts["rows"] = {sql: MISSING if row is None else _plain(row[0]) for sql, row in found.items()}
         return facts
+
+
+def _lag(connection: Any, one: Any) -> Any:
+    """Seconds by which replicas are behind, or this server where it is one; raises HttpError."""
+    if not one("select pg_catalog.pg_is_in_recovery()"):
+        lag = one(_LAG_OF_REPLICAS, _QUIET)
+        # No replica is not a lag of nothing: say so instead of passing.
+        return MISSING if lag is None else lag
+    status, quiet, behind = connection.execute(_LAG_HERE).fetchone()
+    # One that was never connected may be fed from an archive: then the age of what it replayed last counts.
+    if status not in ("streaming", "never"):
+        raise HttpError(f"this replica receives nothing from its primary (WAL receiver: {status})")
+    # A live primary says something every 30 s (half its wal_sender_timeout) even when it has nothing to send.
+    # It is behind, but not known by how much, before it has replayed its first transaction.
+    return MISSING if behind is None else max(behind, quiet if quiet and quiet > _QUIET else 0.0)
 
 
 def _at(key: str, name: str) -> Any:

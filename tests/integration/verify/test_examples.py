@@ -28,15 +28,19 @@ sys.path.insert(0, str(ROOT / "tests/integration/examples"))
 from examples_system import ENVIRONMENT, Reviews, run  # noqa: E402
 
 SECRETS = {
-    "webhook_secret": "test-webhooks-0123",
-    "demo_password": "test-password-0123",
-    "admin_token": "test-admin-0123",
+    "vault_webhook_secret": "test-webhooks-0123",
+    "vault_demo_password": "test-password-0123",
+    "vault_admin_token": "test-admin-0123",
 }
 
 
 def declared(path: Path, **values: str) -> dict[str, Any]:
     """Variables of an inventory, with values filled in as Ansible would."""
     return yaml.safe_load(jinja2.Template(path.read_text()).render(**values))
+
+
+def checks(system: str) -> dict[str, Any]:
+    return declared(ROOT / "inventories" / system / "group_vars/all/checks.yml", **SECRETS)
 
 
 def verify(variables: dict[str, Any], base_url: str, connect_to: str) -> list[str]:
@@ -92,6 +96,12 @@ def started() -> Iterator[Any]:
         names.append(name)
         options = [part for item in environment.items() for part in ("--env", "=".join(item))]
         run("docker", "run", "-d", "--name", name, "--read-only", *options, image)
+        # Its own health check decides whether it is released at all.
+        health = ["docker", "inspect", "--format", "{{.State.Health.Status}}", name]
+        end = time.monotonic() + 30
+        while (seen := run(*health).stdout.strip()) != "healthy":
+            assert time.monotonic() < end, f"{name} is {seen}"
+            time.sleep(0.2)
         template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         return run("docker", "inspect", "--format", template, name).stdout.strip() + ":8000"
 
@@ -104,15 +114,15 @@ def test_kitchen(started: Any) -> None:
     address = started(
         "kitchen",
         TOKEN_SECRET="test-tokens-0123",
-        WEBHOOK_SECRET=SECRETS["webhook_secret"],
-        DEMO_PASSWORD=SECRETS["demo_password"],
+        WEBHOOK_SECRET=SECRETS["vault_webhook_secret"],
+        DEMO_PASSWORD=SECRETS["vault_demo_password"],
     )
-    assert verify(declared(HERE / "kitchen.yml", **SECRETS), "http://kitchen.test", address) == []
+    assert verify(checks("kitchen"), "http://kitchen.test", address) == []
 
 
 def test_chat(started: Any) -> None:
-    address = started("chat", ADMIN_TOKEN=SECRETS["admin_token"], STRIPE_SECRET_KEY="test-stripe-0123")
-    assert verify(declared(HERE / "chat.yml", **SECRETS), "http://chat.test", address) == []
+    address = started("chat", ADMIN_TOKEN=SECRETS["vault_admin_token"], STRIPE_SECRET_KEY="test-stripe-0123")
+    assert verify(checks("chat"), "http://chat.test", address) == []
 
 
 @pytest.fixture(scope="module")

@@ -157,6 +157,101 @@ def test_github_scheme(journey: Journey) -> None:
     assert "saw 401, expected 2xx" in journey.fails({**step, "sign": {"scheme": "github", "secret": "other"}})
 
 
+@pytest.mark.parametrize(
+    "sign",
+    [
+        {"scheme": "hex"},
+        {"scheme": "hex", "algorithm": "sha1"},
+        {"scheme": "hex", "algorithm": "sha384", "header": "X-Sig"},
+        {"scheme": "hex", "algorithm": "sha512"},
+        {"scheme": "base64"},
+        {"scheme": "base64", "secret_encoding": "hex"},
+        {"scheme": "hex", "secret_encoding": "base64"},
+        {"scheme": "stripe"},
+        {
+            "scheme": "custom",
+            "payload": "v0:{timestamp}:{body}",
+            "headers": {"X-Signature": "v0={signature}", "X-Time": "{timestamp}"},
+        },
+    ],
+    ids=lambda sign: "-".join(str(value) for value in sign.values() if isinstance(value, str)),
+)
+def test_every_way_of_signing(journey: Journey, sign: dict[str, Any]) -> None:
+    """The receiver computes what it expects with Python's hmac alone."""
+    key = {"hex": "00ff10", "base64": "c2VjcmV0LWtleQ=="}.get(sign.get("secret_encoding", ""), "plain-key")
+    journey.shop.signing = (sign, key)
+    step = {
+        "post": "/hooks/any",
+        "body": '{"a": "ü"}',
+        "sign": {**sign, "secret": key},
+        "replay": ["tampered_body", "no_signature", "wrong_secret"],
+    }
+    journey.passes(step)
+    journey.shop.signing = (sign, "another-key" if "secret_encoding" not in sign else key[:2] + key[4:])
+    assert "saw 401, expected 2xx" in journey.fails(step)
+
+
+def test_every_method_body_and_way_of_saving(journey: Journey) -> None:
+    journey.passes(
+        {
+            "name": "form",
+            "post": "/echo",
+            "form": {"a": "b c", "d": "é"},
+            "expect": {
+                "json": {
+                    "method": "POST",
+                    "type": "application/x-www-form-urlencoded",
+                    "body": "a=b+c&d=%C3%A9",
+                },
+                "time": "2s",
+            },
+        },
+        {
+            "name": "patch",
+            "patch": "/echo",
+            "json": {"n": 1},
+            "expect": {"json": {"method": "PATCH", "type": "application/json", "body": '{"n": 1}'}},
+        },
+        {
+            "name": "head",
+            "head": "/echo",
+            "expect": {"status": 200, "header": {"content-length": {"exists": True}}},
+        },
+        {"name": "options", "options": "/echo", "expect": {"json": {"method": "OPTIONS"}}},
+        {
+            "name": "save",
+            "get": "/echo",
+            "expect": {"latency": {"lt": "2s"}, "version": {"equals": "7", "json": "version"}},
+            "save": {
+                "from_header": {"header": "x-echo"},
+                "from_body": {"body": '"method": "(\\w+)"'},
+                "code": {"status": True},
+                "all": {"json": "@"},
+            },
+        },
+        {
+            "name": "use",
+            "post": "/echo",
+            "json": {"all": "${all}", "code": "${code}"},
+            "expect": {"json": {"body": {"contains": '"code": 200'}}},
+        },
+        {
+            "name": "named",
+            "get": "/echo?${from_header}-${from_body}",
+            "expect": {"json": {"target": "/echo?seen-GET"}},
+        },
+        {"name": "follow", "get": "/moved", "follow": 2, "expect": {"json": {"target": "/echo"}}},
+        {"name": "not followed", "get": "/moved", "expect": {"redirect": "/echo"}},
+        defaults={"cookies": False, "timeout": "2s", "headers": {"X-All": "steps"}},
+    )
+    shown = journey.fails({"get": "/echo", "save": {"gone": {"json": "gone"}}})
+    assert "save gone: the response has no such json" in shown
+    assert "latency: saw" in journey.fails({"get": "/echo", "expect": {"time": "0.001ms"}})
+    assert 'version: saw "7", expected "8"' in journey.fails(
+        {"get": "/echo", "expect": {"version": {"equals": "8", "json": "version"}}}
+    )
+
+
 STREAM = {
     "name": "stream",
     "sse": "/api/events",
@@ -210,6 +305,23 @@ def test_burst(journey: Journey) -> None:
 def test_burst_gone_wrong(journey: Journey, fault: str, reason: str) -> None:
     journey.shop.faults = {fault}
     assert reason in journey.fails(BURST)
+
+
+def test_burst_of_streams(journey: Journey) -> None:
+    """A stream that was accepted has no end to wait for: its status counts."""
+    step = {
+        "burst": {"sse": "/api/events", "requests": 12, "concurrency": 12, "timeout": "2s"},
+        "expect": {
+            "only": [200, 429],
+            "count": {"200": {"gte": 2}, "429": {"gte": 4}},
+            "recovers_within": "5s",
+        },
+    }
+    started = time.monotonic()
+    journey.passes(step)
+    assert time.monotonic() - started < 4
+    journey.shop.faults = {"streams"}
+    assert "count of 429: saw 0" in journey.fails(step)
 
 
 def test_burst_that_never_recovers(journey: Journey) -> None:
@@ -293,6 +405,51 @@ def test_post_is_never_repeated_unless_asked(journey: Journey) -> None:
     assert journey.shop.requests.count(("POST", "/nowhere")) > 3
 
 
+def test_who_is_asked_to_wait_waits(journey: Journey) -> None:
+    """Retry-After: again before would only be refused again, and keep the limit busy."""
+    journey.shop.faults = {"busy"}
+    step = {"get": "/busy", "retry": {"for": "5s", "every": "50ms", "on": [429]}}
+    started = time.monotonic()
+    journey.passes(step)
+    assert 0.9 < time.monotonic() - started < 3
+    assert len(journey.shop.requests) == 2
+
+
+def test_cookies_come_and_go(journey: Journey) -> None:
+    cookie = {"get": "/cookies", "expect": {"json": {"cookie": "theme=dark; session=0123456789abcdef"}}}
+    journey.passes(
+        {"name": "set", "get": "/cookies?set"},
+        {"name": "sent", **cookie},
+        {"name": "taken back", "get": "/cookies?expire"},
+        {"name": "gone", "get": "/cookies", "expect": {"json": {"cookie": "theme=dark"}}},
+    )
+    wrong = {"get": "/cookies", "expect": {"json": {"cookie": "other"}}}
+    shown = journey.fails({"name": "set", "get": "/cookies?set"}, wrong)
+    # A session is a secret; a preference is not, or every "dark" would be masked.
+    assert "theme=dark" in shown and "0123456789abcdef" not in shown
+
+
+def test_a_compressed_stream_is_none(journey: Journey) -> None:
+    journey.shop.faults = {"compressed"}
+    assert "a compressed stream arrives in lumps" in journey.fails(STREAM)
+
+
+def test_a_stream_as_the_standard_allows_it(journey: Journey) -> None:
+    """Comments, carriage returns, data in several lines, a retry time, a byte order mark."""
+    journey.passes(
+        {
+            "sse": "/api/unusual",
+            "read": {"events": 3, "within": "3s"},
+            "expect": {"data": {"type": "string"}, "event": {"in": ["message", "tick"]}, "count": {"eq": 3}},
+        },
+        {
+            "name": "lines",
+            "sse": "/api/unusual",
+            "expect": {"data": {"eq": "one\ntwo"}, "event": "message"},
+        },
+    )
+
+
 def test_within_waits_for_what_takes_a_moment(journey: Journey) -> None:
     step = {"get": "/api/orders/o1", "within": "3s", "expect": {"status": 200}}
     started = time.monotonic()
@@ -357,6 +514,62 @@ def test_check_mode_runs_only_what_reads(journey: Journey) -> None:
         ({"cache": {"get": "/", "by": {"header": "x", "hit": "H"}}}, "miss is required"),
         ({"connections": {"sse": "/", "allowd": 2}}, "did you mean 'allowed'?"),
         ({"get": "/", "headers": {"A": "b\r\nc: d"}}, "line break in the value"),
+        ({"get": "/", "expect": None}, "an empty expectation asserts nothing"),
+        ({"get": "/", "save": None}, "at least one name"),
+        ({"get": "/", "headers": {"A": "${order.id}"}}, "'${order.id}' is no saved value"),
+        ({"get": "/${"}, "'${' is no saved value"),
+        ({"get": "/{{ order }}"}, "{{ order }} was not filled in; a value of a flow is written ${name}"),
+        ({"get": "/", "timeout": 0}, "timeout: must be more than nothing"),
+        ({"get": "/", "timeout": -1}, "timeout: -1 is not a duration"),
+        ({"get": "/", "follow": True}, "follow: true is not a whole number"),
+        ({"get": "/", "within": "soon"}, "is not a duration"),
+        ({"get": "/", "retry": {}}, "at least `for`"),
+        ({"get": "/", "retry": {"for": "1s", "on": ["all"]}}, "neither a status nor connect"),
+        ({"get": "/", "retry": {"for": "1s", "no": [1]}}, "unknown key 'no'"),
+        ({"get": "/", "json": {}, "body": "x"}, "json and body exclude each other"),
+        ({"post": "/", "body": {"a": 1}}, "use json for data"),
+        ({"sse": "/", "read": {"events": "some"}}, 'events: "some" is not a whole number'),
+        ({"sse": "/", "expect": None}, "at least one entry"),
+        ({"sse": "/", "resume": {"last_event_id": True, "expect": {"gpa": 0}}}, "did you mean 'gap'?"),
+        ({"burst": {"get": "/", "requests": 1}, "expect": {"only": [200]}}, "requests: must be at least 2"),
+        ({"burst": {"get": "/"}, "expect": {"only": []}}, "asserts nothing"),
+        ({"burst": {"get": "/"}, "expect": {"count": {}}}, "at least one entry"),
+        ({"burst": {"get": "/", "reqests": 5}, "expect": {"only": 200}}, "did you mean 'requests'?"),
+        ({"cache": {"get": "/", "by": {"time_ratio": 1}}}, "must be above 1"),
+        ({"cache": {"get": "/", "by": {"time_ratio": "fast"}}}, "could not convert"),
+        ({"cache": {"get": "/", "by": {"time_ratio": 3}}, "expect": []}, "asserts nothing"),
+        (
+            {"cache": {"get": "/", "by": {"time_ratio": 3}}, "expect": ["hit", "warm"]},
+            "neither miss, hit nor",
+        ),
+        ({"cache": {"get": "/", "by": {"time_ratio": 3}}, "then": ["miss"]}, "belong together"),
+        ({"connections": {"sse": "/", "allowed": 0}}, "allowed: must be at least 1"),
+        ({"connections": {"sse": "/"}, "expect": {}}, "at least one entry"),
+        ({"post": "/", "sign": {"scheme": "hex", "secret": "x", "secert": 1}}, "did you mean 'secret'?"),
+        (
+            {"post": "/", "sign": {"payload": "{timestamp}", "secret": "x", "header": "X"}},
+            "must contain {body}",
+        ),
+        (
+            {"post": "/", "sign": {"payload": "{bdy}{body}", "secret": "x", "header": "X"}},
+            "did you mean 'body'?",
+        ),
+        (
+            {
+                "post": "/",
+                "sign": {"scheme": "hex", "secret": "x"},
+                "replay": [{"case": "tampered_body", "expect": {}}],
+            },
+            "asserts nothing",
+        ),
+        (
+            {
+                "post": "/",
+                "sign": {"scheme": "hex", "secret": "x"},
+                "replay": [{"case": "same_id", "expect": {"effect": "once"}}],
+            },
+            "declares no effect",
+        ),
     ],
 )
 def test_mistakes_are_found_before_anything_is_sent(

@@ -8,68 +8,22 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.slipway.checks.engine import Outcome, attempt, parse_checks
 from ansible.module_utils.slipway.redact import Redactor
+from verify_containers import PASSWORD, ROOT, Containers, docker, free_port, image, retried
 from verify_servers import Authority
-
-HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
-PASSWORD = "a-password-of-the-tests"
 
 pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="needs Docker")
 
 
-def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
-
-
-def free_port(first: int) -> int:
-    for port in range(first, first + 30):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
-    raise AssertionError("no free port")
-
-
-@pytest.fixture(scope="module")
-def start() -> Iterator[Callable[..., str]]:
-    """Start containers that are gone when the module's tests are over."""
-    names: list[str] = []
-
-    def run(name: str, *arguments: str) -> str:
-        full = f"verify-test-{name}"
-        subprocess.run(["docker", "rm", "-fv", full], capture_output=True, check=False)
-        names.append(full)
-        docker("run", "-d", "--name", full, *arguments)
-        return full
-
-    yield run
-    for name in names:
-        subprocess.run(["docker", "rm", "-fv", name], capture_output=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def postgres(start: Any) -> dict[str, Any]:
-    port = free_port(55520)
-    start(
-        "postgres",
-        "-p",
-        f"127.0.0.1:{port}:5432",
-        "-e",
-        f"POSTGRES_PASSWORD={PASSWORD}",
-        "slipway/postgres:17",
-    )
-    return {"host": "127.0.0.1", "port": port, "user": "postgres", "password": PASSWORD, "dbname": "postgres"}
-
-
 @pytest.fixture(scope="module")
 def redis(start: Any) -> dict[str, Any]:
-    port = free_port(55550)
+    port = free_port()
     command = ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--requirepass", PASSWORD]
     command += ["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]
     start("redis", "-p", f"127.0.0.1:{port}:6379", "slipway/redis:8", *command)
@@ -77,21 +31,31 @@ def redis(start: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def rabbitmq(start: Any) -> dict[str, Any]:
-    docker("build", "--quiet", "--tag", "verify-rabbitmq", str(HERE / "rabbitmq"))
-    port = free_port(55580)
-    name = start("rabbitmq", "-p", f"127.0.0.1:{port}:5672", "verify-rabbitmq")
-    permit = "rabbitmqctl set_permissions app '.*' '.*' '.*'"
-    add = f"rabbitmqctl await_startup && rabbitmqctl add_user app {PASSWORD} && {permit}"
-    end = time.monotonic() + 90
-    while subprocess.run(
-        ["docker", "exec", name, "sh", "-c", add], capture_output=True, check=False
-    ).returncode:
-        assert time.monotonic() < end, "RabbitMQ never started"
-        time.sleep(1)
+def rabbitmq(start: Any, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    directory = tmp_path_factory.mktemp("rabbitmq")
+    files = pem_files(authority, directory, "broker.test")
+    (directory / "rabbitmq.conf").write_text(
+        "listeners.ssl.default = 5671\nssl_options.certfile = /tls/cert.pem\nssl_options.keyfile = /tls/key.pem\n"
+    )
+    port, tls = free_port(), free_port()
+    ports = ["-p", f"127.0.0.1:{port}:5672", "-p", f"127.0.0.1:{tls}:5671"]
+    name = start(
+        "rabbitmq", *ports, *files, "-e", "RABBITMQ_CONFIG_FILE=/tls/rabbitmq.conf", image("rabbitmq")
+    )
+    permit = " && ".join(
+        f"rabbitmqctl set_permissions -p {host} app '.*' '.*' '.*'" for host in ("/", "shop")
+    )
+    add = f"rabbitmqctl await_startup && rabbitmqctl add_user app {PASSWORD} && rabbitmqctl add_vhost shop && {permit}"
+    retried(["docker", "exec", name, "sh", "-c", add], 90)
     declare = 'rabbit_amqqueue:declare({resource,<<"/">>,queue,<<"jobs">>},true,false,[],none,<<"test">>).'
     docker("exec", name, "rabbitmqctl", "eval", declare)
-    return {"address": f"127.0.0.1:{port}", "user": "app", "password": PASSWORD}
+    login = {"user": "app", "password": PASSWORD}
+    return {"address": f"127.0.0.1:{port}", **login}
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_tls(rabbitmq: dict[str, Any]) -> str:
+    return docker("port", Containers.name("rabbitmq"), "5671/tcp")
 
 
 @pytest.fixture
@@ -108,63 +72,6 @@ def check(check: Any) -> Any:
         return outcome
 
     return patient
-
-
-def test_postgres(check: Any, postgres: dict[str, Any]) -> None:
-    good = check(
-        postgres=postgres,
-        expect={
-            "version": {"gte": 17, "lt": 18},
-            "extensions": ["plpgsql"],
-            "schemas": ["public", "pg_catalog"],
-            "tables": ["pg_catalog.pg_class"],
-            "rows": {
-                "select count(*) from pg_catalog.pg_database": {"gte": 1},
-                "select 1.5": 1.5,
-                "select null": None,
-            },
-            "connections_free": {"gte": "50%"},
-            "replicas": 0,
-            "cache_hit_ratio": "1%",
-        },
-    )
-    assert good.ok, good.reason
-
-
-@pytest.mark.parametrize(
-    ("expect", "reason"),
-    [
-        ({"version": {"gte": 18}}, 'version: saw "17.'),
-        ({"extensions": {"plpgsql": "9.0"}}, 'extension plpgsql: saw "1.0", expected at least 9.0'),
-        ({"extensions": ["postgis"]}, "extension postgis: saw nothing"),
-        ({"schemas": ["feedback"]}, "schema feedback: saw nothing"),
-        ({"tables": ["feedback.reviews"]}, "table feedback.reviews: saw nothing"),
-        ({"rows": {"select count(*) from pg_catalog.pg_database": {"gt": 99}}}, "expected above 99"),
-        ({"rows": {"selct 1": 1}}, "syntax error"),
-        ({"rows": {"create table no (n int)": 1}}, "read-only transaction"),
-        ({"rows": {"select pg_sleep(60)": 1}}, "statement timeout"),
-        ({"connections_free": {"gte": "100%"}}, "connections_free: saw"),
-        ({"replication_lag": {"lt": "10s"}}, "replication_lag: saw nothing"),
-        ({"replicas": {"gte": 1}}, "replicas: saw 0, expected at least 1"),
-    ],
-)
-def test_postgres_gone_wrong(check: Any, postgres: dict[str, Any], expect: Any, reason: str) -> None:
-    assert check(postgres=postgres).ok, "it must be up for the failure to mean anything"
-    outcome = check(
-        postgres=postgres, expect=expect, deadline=1, timeout=1.0 if "sleep" in str(expect) else 10.0
-    )
-    assert not outcome.ok and reason in outcome.reason
-
-
-def test_postgres_refuses(check: Any, postgres: dict[str, Any]) -> None:
-    wrong = check(postgres={**postgres, "password": "wrong"}, deadline=1.5)
-    assert "password authentication failed" in wrong.reason
-    assert "Connection refused" in check(postgres={**postgres, "port": 55519}, deadline=1.0).reason
-    with socket.socket() as mute:
-        mute.bind(("127.0.0.1", 0))
-        mute.listen(8)
-        outcome = check(postgres={**postgres, "port": mute.getsockname()[1]}, deadline=1.0, timeout=0.5)
-    assert "still waiting for PostgreSQL" in outcome.reason
 
 
 def test_redis(check: Any, redis: dict[str, Any]) -> None:
@@ -191,8 +98,73 @@ def test_redis(check: Any, redis: dict[str, Any]) -> None:
     assert "NOAUTH" in check(redis={"address": redis["address"]}, deadline=0.5).reason
 
 
+def test_redis_that_is_used(check: Any, fails: Any, start: Any) -> None:
+    port = free_port()
+    limits = ["--maxmemory", "2mb", "--maxmemory-policy", "allkeys-lru"]
+    open_to_all = ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no"]
+    name = start("busy-redis", "-p", f"127.0.0.1:{port}:6379", "slipway/redis:8", *open_to_all, *limits)
+    address = f"127.0.0.1:{port}"
+    assert check(redis=address).ok
+    assert "hit_rate: saw nothing" in fails(redis=address, expect={"hit_rate": {"gte": "1%"}})
+    work = """
+    redis-cli set there 1; redis-cli -r 150 get there; redis-cli -r 50 get missing
+    i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo "setrange key:$i 100000 x"; done | redis-cli
+    """
+    docker("exec", name, "sh", "-c", work)
+    good = check(redis=address, expect={"hit_rate": {"gte": "70%", "lte": "80%"}, "evicted": {"gt": 0}})
+    assert good.ok, good.reason
+    assert "hit_rate: saw 75" in fails(redis=address, expect={"hit_rate": {"gte": "90%"}})
+    assert "evicted: saw" in fails(redis=address, expect={"evicted": 0})
+    assert "connected_replicas: saw 0" in fails(redis=address, expect={"connected_replicas": 1})
+
+    inside = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", name)
+    second = free_port()
+    follow = [*open_to_all, "--replicaof", inside, "6379", *limits]
+    start("redis-replica", "-p", f"127.0.0.1:{second}:6379", "slipway/redis:8", *follow)
+    assert check(redis=address, expect={"connected_replicas": 1, "role": "master"}).ok
+    assert check(redis=f"127.0.0.1:{second}", expect={"role": "slave"}).ok
+    assert 'role: saw "slave"' in fails(redis=f"127.0.0.1:{second}", expect={"role": "master"})
+
+
+def pem_files(authority: Authority, directory: Path, name: str) -> list[str]:
+    """Options of `docker run` that put a certificate and its key where a server may read them."""
+    directory.chmod(0o755)
+    for source, target in zip(authority.issue(name), ("cert.pem", "key.pem")):
+        (directory / target).write_bytes(source.read_bytes())
+        (directory / target).chmod(0o644)
+    return ["-v", f"{directory}:/tls:ro"]
+
+
+def test_redis_over_tls_as_a_user(
+    check: Any, fails: Any, start: Any, authority: Authority, tmp_path: Path
+) -> None:
+    port = free_port()
+    command = ["redis-server", "--bind", "0.0.0.0", "--port", "0", "--tls-port", "6379", "--user"]
+    command += ["app", "on", f">{PASSWORD}", "~*", "+ping", "+info", "--user", "default", "off"]
+    command += ["--tls-cert-file", "/tls/cert.pem", "--tls-key-file", "/tls/key.pem"]
+    files = pem_files(authority, tmp_path, "redis.test")
+    start(
+        "tls-redis",
+        "-p",
+        f"127.0.0.1:{port}:6379",
+        *files,
+        "slipway/redis:8",
+        *command,
+        "--tls-auth-clients",
+        "no",
+    )
+    redis = {"address": f"127.0.0.1:{port}", "username": "app", "password": PASSWORD, "tls": True}
+    tls = {**redis, "server_name": "redis.test", "ca_file": str(authority.ca_file)}
+    good = check(redis=tls, expect={"auth_required": True, "version": {"gte": 8}})
+    assert good.ok, good.reason
+    assert "certificate not accepted" in fails(redis={**tls, "server_name": "other.test"})
+    assert "certificate not accepted" in fails(redis={**redis, "server_name": "redis.test"})
+    assert "WRONGPASS" in fails(redis={**tls, "username": "default"})
+    assert fails(redis={**redis, "tls": False}, timeout=1.0)
+
+
 def test_redis_that_lets_anybody_in(check: Any, start: Any) -> None:
-    port = free_port(55560)
+    port = free_port()
     start("open-redis", "-p", f"127.0.0.1:{port}:6379", "slipway/redis:8")
     assert check(redis=f"127.0.0.1:{port}").ok
     outcome = check(redis=f"127.0.0.1:{port}", expect={"auth_required": True}, deadline=0.5)
@@ -210,6 +182,56 @@ def test_rabbitmq(check: Any, rabbitmq: dict[str, Any]) -> None:
     assert "refused: 530 NOT_ALLOWED" in check(amqp={**rabbitmq, "vhost": "nowhere"}, deadline=1.0).reason
 
 
+def test_rabbitmq_over_tls_in_a_virtual_host(
+    check: Any, fails: Any, rabbitmq: dict[str, Any], rabbitmq_tls: str, authority: Authority
+) -> None:
+    assert check(amqp={**rabbitmq, "vhost": "shop"}).ok
+    tls = {**rabbitmq, "address": rabbitmq_tls, "tls": True, "ca_file": str(authority.ca_file)}
+    good = check(amqp={**tls, "server_name": "broker.test"}, expect={"queues": {"jobs": {"messages": 0}}})
+    assert good.ok, good.reason
+    assert "certificate not accepted" in fails(amqp={**tls, "server_name": "other.test"})
+    assert 'product: saw "RabbitMQ"' in fails(amqp=rabbitmq, expect={"product": "Qpid"})
+    assert "version: saw" in fails(amqp=rabbitmq, expect={"version": {"gte": 99}})
+
+
+@pytest.fixture(scope="module")
+def dnsmasq(start: Any) -> str:
+    port = free_port()
+    start("dnsmasq", "-p", f"127.0.0.1:{port}:53/udp", image("dnsmasq"))
+    return f"127.0.0.1:{port}"
+
+
+def test_dns_server(check: Any, fails: Any, dnsmasq: str) -> None:
+    def ask(name: str, kind: str = "A") -> dict[str, Any]:
+        return {"name": name, "type": kind, "server": dnsmasq}
+
+    for kind, name, records in (
+        ("A", "shop.test", ["10.0.0.2", "10.0.0.1"]),
+        ("AAAA", "shop.test", ["fd00::1"]),
+        ("CNAME", "www.shop.test", ["shop.test"]),
+        ("MX", "shop.test", ["10 mail.shop.test"]),
+        ("TXT", "shop.test", ["v=spf1 -all"]),
+    ):
+        good = check(dns=ask(name, kind), expect={"records": records, "count": len(records)})
+        assert good.ok, good.reason
+    assert check(dns=ask("WWW.shop.test"), expect={"records": {"contains": "10.0.0.1"}}).ok
+    assert 'records: saw ["10.0.0.1", "10.0.0.2"]' in fails(
+        dns=ask("shop.test"), expect={"records": ["10.0.0.1"]}
+    )
+    assert "count: saw 2, expected 3" in fails(dns=ask("shop.test"), expect={"count": 3})
+    assert "resolves: saw false" in fails(dns=ask("gone.test"))
+    assert check(dns=ask("gone.test"), expect={"resolves": False}).ok
+    assert "resolves: saw true, expected false" in fails(dns=ask("shop.test"), expect={"resolves": False})
+    # A name without a record of the type is no error of the server, and no record either.
+    assert "resolves: saw false" in fails(dns=ask("shop.test", "CNAME"))
+    nobody = {"name": "shop.test", "server": "127.0.0.1:1"}
+    assert "cannot be reached" in fails(dns=nobody, timeout=2.0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        silent = f"127.0.0.1:{mute.getsockname()[1]}"
+        assert f"still waiting for {silent}" in fails(dns={**nobody, "server": silent}, timeout=0.5)
+
+
 def test_kinds_of_servers_are_not_confused(check: Any, redis: dict[str, Any]) -> None:
     assert check(redis=redis).ok
     address = redis["address"]
@@ -223,8 +245,8 @@ def test_kinds_of_servers_are_not_confused(check: Any, redis: dict[str, Any]) ->
         assert not outcome.ok and reason in outcome.reason, outcome.reason
 
 
-def test_container(check: Any, redis: dict[str, Any]) -> None:
-    name = "verify-test-redis"
+def test_container(check: Any, start: Any, redis: dict[str, Any]) -> None:
+    name = start.name("redis")
     assert check(redis=redis).ok
     good = check(container=name, expect={"healthy": True, "restarts": 0, "image": "slipway/redis:8"})
     assert good.ok, good.reason
@@ -255,9 +277,27 @@ def test_containers_of_a_service(check: Any, start: Any) -> None:
     )
     assert 'running: saw "exited (exit code 3)"' in outcome.reason
     assert "memory_limit: saw 0" in outcome.reason and "count" not in outcome.reason
-    healthy = check(container="verify-test-web-1", expect={"healthy": True}, deadline=0.5)
+    one = start.name("web-1")
+    healthy = check(container=one, expect={"healthy": True}, deadline=0.5)
     assert "it has no health check" in healthy.reason
-    assert check(container="verify-test-web-1", expect={"memory_limit": "64MiB"}, deadline=1.0).ok
+    assert check(container=one, expect={"memory_limit": "64MiB"}, deadline=1.0).ok
+
+
+def test_a_container_that_is_ill_or_restarts(check: Any, fails: Any, start: Any) -> None:
+    command = "--health-cmd=echo pool exhausted; false"
+    start(
+        "ill", command, "--health-interval=100ms", "--health-retries=1", "slipway/debian:13", "sleep", "600"
+    )
+    start("restless", "--restart=always", "slipway/debian:13", "sh", "-c", "exit 3")
+    ill, restless = start.name("ill"), start.name("restless")
+    assert check(container=ill, expect={"running": True}).ok
+    end = time.monotonic() + 20
+    while "unhealthy: pool exhausted" not in (reason := fails(container=ill, expect={"healthy": True})):
+        assert time.monotonic() < end, reason
+        time.sleep(0.1)
+    while "restarts: saw" not in (reason := fails(container=restless, expect={"restarts": {"lt": 1}})):
+        assert time.monotonic() < end, reason
+        time.sleep(0.1)
 
 
 NGINX = """
@@ -291,7 +331,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Ite
     directory = tmp_path_factory.mktemp("nginx")
     directory.chmod(0o755)
     cert, key = authority.issue("shop.test")
-    modern, old = free_port(55600), free_port(55640)
+    modern, old = free_port(), free_port()
     settings = {"directory": directory, "cert": cert, "key": key, "modern": modern, "old": old}
     (directory / "nginx.conf").write_text(NGINX.format(**settings))
     process = subprocess.Popen(
@@ -390,11 +430,26 @@ def test_on_a_host_with_systemd_and_nothing_but_python(start: Any) -> None:
         time.sleep(0.5)
     docker("exec", name, "systemd-run", "--unit", "steady", "sleep", "600")
     docker("exec", name, "sh", "-c", "systemd-run --unit broken -p Restart=no false; true")
+    restart = "-p Restart=always -p RestartSec=10ms -p StartLimitBurst=2"
+    docker("exec", name, "sh", "-c", f"systemd-run --unit restless {restart} false; true")
     declared = [
         {"name": "steady", "systemd": "steady.service", "expect": {"active": "active", "restarts": 0}},
         {"name": "broken", "systemd": "broken.service"},
         {"name": "missing", "systemd": "missing.service"},
+        {"name": "sub", "systemd": "steady.service", "expect": {"sub": "running", "result": "success"}},
+        {"name": "dead", "systemd": "broken.service", "expect": {"active": "failed", "result": "exit-code"}},
+        {"name": "wrong sub", "systemd": "broken.service", "expect": {"sub": "running"}},
+        {
+            "name": "restless",
+            "systemd": "restless.service",
+            "expect": {"restarts": 0, "active": {"exists": True}},
+        },
+        {"name": "enabled", "systemd": "systemd-journald.service", "expect": {"enabled": "static"}},
+        {"name": "not enabled", "systemd": "systemd-journald.service", "expect": {"enabled": "enabled"}},
         {"name": "disk", "disk": "/", "expect": {"free_percent": {"gte": 1}, "free": {"gte": "1MiB"}}},
+        {"name": "inodes", "disk": "/run", "expect": {"inodes_free_percent": {"gte": 1}}},
+        {"name": "no inodes", "disk": "/run", "expect": {"inodes_free_percent": {"gt": 100}}},
+        {"name": "share", "disk": "/", "expect": {"free_percent": {"gt": 100}}},
         {"name": "full", "disk": "/", "expect": {"free": {"gte": "900TB"}}},
         {"name": "no path", "disk": "/nowhere"},
         {"name": "localhost", "dns": "localhost", "expect": {"records": {"contains": "127.0.0.1"}}},
@@ -410,7 +465,13 @@ def test_on_a_host_with_systemd_and_nothing_but_python(start: Any) -> None:
     )
     found = json.loads(run.stdout)
     good = [name for name, result in found["checks"].items() if result["ok"]]
-    assert good == ["steady", "disk", "localhost", "gone"], found["msg"]
+    assert good == ["steady", "sub", "dead", "enabled", "disk", "inodes", "localhost", "gone"], found["msg"]
+    reasons = {name: result["reason"] for name, result in found["checks"].items()}
+    assert 'sub: saw "failed", expected "running"' in reasons["wrong sub"]
+    assert 'enabled: saw "static", expected "enabled"' in reasons["not enabled"]
+    assert "restarts: saw" in reasons["restless"]
+    assert "inodes_free_percent: saw" in reasons["no inodes"] and "free_percent: saw" in reasons["share"]
+    assert 'active: saw "failed", expected "active"' in reasons["broken"]
     assert "there is no unit missing.service" in found["checks"]["missing"]["reason"]
     assert "No such file" in found["checks"]["no path"]["reason"]
     assert "records: saw" in found["checks"]["elsewhere"]["reason"]

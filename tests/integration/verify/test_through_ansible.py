@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -27,7 +29,11 @@ class Ansible:
         self.output = ""
 
     def run(
-        self, *tasks: dict[str, Any], arguments: tuple[str, ...] = (), **variables: Any
+        self,
+        *tasks: dict[str, Any],
+        arguments: tuple[str, ...] = (),
+        settings: dict[str, str] | None = None,
+        **variables: Any,
     ) -> tuple[int, list[dict[str, Any]]]:
         """Exit code, and the result of each task."""
         seen = self.directory / "results.json"
@@ -45,6 +51,7 @@ class Ansible:
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
             "ANSIBLE_NOCOLOR": "1",
+            **(settings or {}),
         }
         program = Path(sys.executable).with_name("ansible-playbook")
         command = [str(program), "-i", "localhost,", "-vvv", *arguments, str(book)]
@@ -202,6 +209,57 @@ def test_health_check_result(ansible: Ansible) -> None:
         assert "1 of 2 checks failed" in result["msg"] and "- soft (http GET" in result["msg"]
 
 
+def test_load_probe_result(ansible: Ansible) -> None:
+    """Every option of a load, every budget kept and broken, and what is said of it."""
+    release = Release("v2")
+    with serve(release) as server:
+        common = {"requests": 60, "concurrency": 3, "warm_up": 5, "timeout": "3s", "routes": ["/a"]}
+        kept = {"errors": "0%", "rps": 5, **dict.fromkeys(("mean", "p50", "p90", "p95", "max"), "3s")}
+        broken = {"rps": 1e9, **dict.fromkeys(("p50", "max"), "0.001ms")}
+        mixed = [
+            {"name": "read", "path": "/a", "weight": 2, "headers": {"X-A": "b"}},
+            {"url": f"{base(server)}/b", "method": "PUT", "body": "x", "connections": "fresh", "status": 200},
+        ]
+        loads = [
+            {"name": "closed", **common, "budgets": kept},
+            {
+                "name": "open",
+                "routes": mixed,
+                "rate": 60,
+                "duration": "1s",
+                "release_header": "Content-Type",
+                "budgets": {"p99": "3s", "p50": "3s"},
+            },
+            {"name": "too tight", **common, "connections": "fresh", "budgets": broken},
+            {"name": "relative", **common, "budgets": {"p95": "2x baseline or +3s", "rps": "0.01x baseline"}},
+        ]
+        where = {"base_url": "http://shop.test", "connect_to": f"127.0.0.1:{server.port}"}
+        baseline = {"relative": {"p95": 1.0, "rps": 100.0}}
+        task = {"load_probe": {**where, "loads": loads, "baseline": baseline, "inconclusive": "fail"}}
+        code, (result,) = ansible.run(task)
+    assert code == 2 and result["failed_loads"] == ["open", "too tight"]
+    gates = {gate["name"]: gate for gate in result["gates"]}
+    assert {gates[f"closed: {name}"]["verdict"] for name in kept} == {"pass"}
+    # 60 answers are no hundred.
+    assert (
+        gates["open: p99"]["verdict"] == "inconclusive" and "too few for p99" in gates["open: p99"]["detail"]
+    )
+    assert gates["open: p50"]["verdict"] == "pass"
+    assert {gates[f"too tight: {name}"]["verdict"] for name in broken} <= {"fail", "inconclusive"}
+    assert (
+        gates["relative: p95"]["baseline"] == "1 ms" and gates["relative: p95"]["limit"] == "at most 3001 ms"
+    )
+    assert gates["relative: rps"]["verdict"] == "pass" and gates["relative: rps"]["limit"] == "at least 1/s"
+    closed, mixed_figures = result["loads"]["closed"], result["loads"]["open"]
+    assert closed["requests"] == 60 and closed["failed"] == 0 and closed["overhead"]["p95"] > 0
+    assert sum(entry["count"] for entry in closed["histogram"]) == 60
+    assert sum(entry["ok"] for entry in closed["timeline"]) == 60
+    assert mixed_figures["routes"] == {"PUT /b": {"ok": 20, "failed": 0}, "read": {"ok": 40, "failed": 0}}
+    assert mixed_figures["releases"]["application/json"]["responses"] == 60
+    assert release.seen == {"Host: shop.test", f"Host: 127.0.0.1:{server.port}"}
+    assert "too tight: 60 requests, 0 failed" in result["msg"]
+
+
 def test_an_expression_that_never_ends(ansible: Ansible) -> None:
     with serve(always(answer(b"a" * 60 + b"!"))) as server:
         checks = [{"name": "x", "http": base(server), "expect": {"body": {"matches": "^(a|a)+$"}}}]
@@ -318,6 +376,64 @@ def test_role_at_every_moment(ansible: Ansible) -> None:
         failed = [result for result in results if result.get("failed_checks")]
         assert failed[0]["failed_checks"] == ["version @ web-2"], "the one replica that runs the old release"
         assert 'saw "v1", expected "v2"' in failed[0]["msg"]
+
+
+def test_report_of_every_moment(ansible: Ansible, tmp_path: Path) -> None:
+    """report.json and junit.xml have value beside limit, of each moment, and what it was before."""
+    release = {"system": "shop", "id": "20261121T210000Z-ab12cd3", "kind": "deploy", "version": "v2"}
+    begin = {"answer": {"result": {"report": {"release": release}}}}
+    reports = tmp_path / "reports"
+    settings = {
+        "ANSIBLE_STDOUT_CALLBACK": "slipway",
+        "ANSIBLE_LIBRARY": f"{ROOT / 'library'}:{ROOT / 'tests/integration/report/library'}",
+        "SLIPWAY_REPORT_DIR": str(reports),
+    }
+    one, edge = Release("v2"), Release("v2")
+    with serve(one) as replica, serve(edge) as public:
+        variables = {
+            **DECLARED,
+            "verify_base_url": "http://shop.test",
+            "verify_connect_to": f"127.0.0.1:{public.port}",
+            "verify_targets": [{"name": "web-1", "address": "127.0.0.1", "port": replica.port}],
+        }
+        moments = [role(name) for name in ("baseline", "dark", "public", "main")]
+        code, _ = ansible.run(begin, *moments, settings=settings, **variables)
+        assert code == 0, ansible.output
+        report = json.loads((reports / "shop/latest/report.json").read_text())
+        gates = {gate["name"]: gate for gate in report["gates"]}
+        assert gates["version @ web-1"]["value"].endswith('version "v2"')
+        assert gates["version @ web-1"]["limit"] == 'status 2xx, version "v2"'
+        assert gates["only public"]["limit"] == "status 2xx"
+        look = gates["look @ web-1: get /health"]
+        assert look["value"].startswith('status 200, json status "healthy" in ')
+        assert look["limit"] == 'status 2xx, json status "healthy"'
+        p95 = gates["browse: p95"]
+        assert p95["value"].endswith(" ms") and p95["limit"].startswith("at most ")
+        assert p95["baseline"].endswith(" ms") and p95["timeline"]
+        assert gates["browse: rps"]["limit"] == "at least 20/s"
+        sections = report["sections"]
+        assert {"baseline: browse", "public: browse", "demand: browse"} == set(sections["load"]["localhost"])
+        moments_seen = {name.partition(":")[0] for name in sections["verification"]["localhost"]}
+        assert moments_seen == {"dark", "public", "demand"}
+        cases = {
+            case.get("name"): case
+            for case in ElementTree.parse(reports / "shop/latest/junit.xml").iter("testcase")
+        }
+        for name in ("version @ web-1", "version", "look: get /health", "browse: p95"):
+            text = cases[f"{name} [localhost]"].findtext("system-out") or ""
+            assert f"pass: value {gates[name]['value']}, limit {gates[name]['limit']}" in text
+
+        one.version = "v1"
+        code, _ = ansible.run(begin, role("dark"), settings=settings, **variables)
+        assert code == 2
+        failed = [
+            case
+            for case in ElementTree.parse(reports / "shop/latest/junit.xml").iter("testcase")
+            if case.find("failure") is not None
+        ]
+        assert [case.get("name") for case in failed] == ["version @ web-1 [localhost]"]
+        text = html.unescape(ElementTree.tostring(failed[0], encoding="unicode"))
+        assert 'version "v1"' in text and 'version "v2"' in text
 
 
 def test_role_without_baseline_warns(ansible: Ansible) -> None:

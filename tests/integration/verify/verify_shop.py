@@ -30,6 +30,7 @@ class Shop:
         self.cached: bytes | None = None
         self.streams = 0
         self.window: list[float] = []
+        self.signing: tuple[dict[str, Any], str] = ({}, "")
         self.lock = threading.Lock()
 
     def __call__(self, connection: socket.socket) -> None:
@@ -80,9 +81,54 @@ class Shop:
             return self.limited()
         if target.startswith("/products/1"):
             return self.product(method, body)
+        if target.startswith("/echo"):
+            kind = headers.get("content-type", "")
+            found = {"method": method, "target": target, "type": kind, "body": body.decode(), "version": 7}
+            reply = self.json(found, extra="X-Echo: seen\r\n")
+            return reply[: reply.index(b"\r\n\r\n") + 4] if method == "HEAD" else reply
+        if target == "/moved":
+            return self.json({}, "302 Found", "Location: /echo\r\n")
+        if target == "/hooks/any":
+            return self.json({}) if self.signed(headers, body) else self.json({}, "401 Unauthorized")
+        if target == "/busy":
+            first = self.requests.count((method, target)) == 1
+            wait = "Retry-After: 1\r\n"
+            return self.json({}, "429 Too Many Requests", wait) if first else self.json({})
+        if target.startswith("/cookies"):
+            given = {
+                "/cookies?set": "theme=dark\r\nSet-Cookie: session=0123456789abcdef; Path=/",
+                "/cookies?expire": "session=deleted; expires=Thu, 01 Jan 1970 00:00:00 GMT",
+            }.get(target)
+            return self.json(
+                {"cookie": headers.get("cookie", "")}, extra=f"Set-Cookie: {given}\r\n" if given else ""
+            )
+        if target == "/api/unusual":
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
+                b"\xef\xbb\xbf: hello\r\nretry: 3000\r\n\r\ndata: one\rdata:two\r\r"
+                b"id\nevent: tick\ndata\n\n:\n\ndata: three\r\n\r\n: end\n\n"
+            )
+            return None
         if target == "/slow":
             time.sleep(5)
         return self.json({"error": "not found"}, "404 Not Found")
+
+    def signed(self, headers: dict[str, str], body: bytes) -> bool:
+        """Whether a message is signed as `signing` (the declaration, without secret; the key) says."""
+        sign, text = self.signing
+        encoding, scheme = sign.get("secret_encoding"), sign["scheme"]
+        key = {"hex": bytes.fromhex, "base64": base64.b64decode}.get(encoding, str.encode)(text)
+        name = {"stripe": "stripe-signature"}.get(scheme, sign.get("header", "X-Signature").lower())
+        given, stamp = headers.get(name, ""), headers.get("x-time", "")
+        payload = body
+        if scheme == "stripe":
+            parts = dict(part.split("=", 1) for part in given.split(",") if "=" in part)
+            given, payload = parts.get("v1", ""), parts.get("t", "").encode() + b"." + body
+        elif scheme == "custom":
+            given, payload = given.removeprefix("v0="), f"v0:{stamp}:".encode() + body
+        digest = hmac.new(key, payload, sign.get("algorithm", "sha256"))
+        wanted = base64.b64encode(digest.digest()).decode() if scheme == "base64" else digest.hexdigest()
+        return hmac.compare_digest(given, wanted)
 
     def order(self, method: str, target: str, body: bytes) -> bytes:
         with self.lock:
@@ -131,7 +177,8 @@ class Shop:
             self.streams += 1
         kind = "text/plain" if "kind" in self.faults else "text/event-stream"
         try:
-            connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n: hello\n\n".encode())
+            coding = "Content-Encoding: gzip\r\n" if "compressed" in self.faults else ""
+            connection.sendall(f"HTTP/1.1 200 OK\r\n{coding}Content-Type: {kind}\r\n\r\n: hello\n\n".encode())
             first = int(headers.get("last-event-id", 0)) + (3 if "gap" in self.faults else 1)
             events = [
                 f'id: {n}\nevent: tick\ndata: {{"seq": {n}}}\n\n'.encode() for n in range(first, first + 100)
