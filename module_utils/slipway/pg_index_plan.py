@@ -154,7 +154,9 @@ def _decide_missing(now: Situation, policy: Policy, leftovers: list[Index]) -> D
         return Decision(
             "missing", "created", f"{twin.label} has the same definition (adopt is off)", leftovers=leftovers
         )
-    return Decision("missing", "created", leftovers=leftovers)
+    unknown = now.probe.unknown if now.probe else None
+    reason = f"cannot be checked before it is built: {unknown}" if unknown else ""
+    return Decision("missing", "created", reason, leftovers=leftovers)
 
 
 def _decide_invalid(now: Situation, policy: Policy, leftovers: list[Index]) -> Decision:

@@ -23,6 +23,8 @@ from .pg_sql import ident, qualified, tokens
 # A clone and its indexes hold a few locks each until the rollback; the server's table of locks is shared.
 _BATCH = 60
 LOCK_TIMEOUT = "5s"
+# Undefined function, table and column, a cast that is not there, a type that does not fit.
+_ROW_TYPE_MISSED = {"42883", "42P01", "42703", "42846", "42804"}
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,11 @@ def _failure(spec: IndexSpec, error: Any) -> Probe:
         return Probe(unknown=f"{text}: GRANT TEMPORARY ON DATABASE to this role, the comparison needs it")
     if code in ("42501", "25006", "55P03", "57014", "53100", "53200"):
         return Probe(unknown=text)
+    if code in _ROW_TYPE_MISSED and _names_table(spec):
+        # What takes the table's own row type, f(orders) or orders.f, is not found for the clone's.
+        return Probe(
+            unknown=f"it refers to {spec.table} by name, which a copy of the table cannot stand in for ({text})"
+        )
     if code == "42601":
         if "multiple commands" in text:
             text = "several statements where one index definition is expected"
@@ -162,6 +169,14 @@ def _failure(spec: IndexSpec, error: Any) -> Probe:
         if folded:
             text += f" (a name with capitals needs double quotes: '\"{folded[0]}\"')"
     return Probe(error=f"PostgreSQL refuses the declaration: {text}")
+
+
+def _names_table(spec: IndexSpec) -> bool:
+    """True when the declaration names its own table, as in f(orders.*) or public.orders.id."""
+    written = {token for part in (*spec.columns, spec.where or "") for token in tokens(part)}
+    return ("quoted", ident(spec.table)) in written or any(
+        kind == "word" and value.lower() == spec.table for kind, value in written
+    )
 
 
 def _is_simple(column: str) -> bool:
