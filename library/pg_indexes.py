@@ -389,7 +389,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
             record.add(entry.result())
 
     work = Run(Target(params), policy, options, Progress(params["progress_file"]), done)
-    entries = work.look(specs, {spec.label for spec in everything})
+    entries = work.look(specs, {spec.label for spec in everything if spec.state == "present"})
     if params["defer"] and any(entry.open for entry in entries):
         return {"changed": False, "pending": True, "failed_indexes": [], "warnings": []}
     if not check_mode:

@@ -101,7 +101,7 @@ def test_a_replacement_that_was_interrupted_is_continued(t: Any, point: str) -> 
     elif point == "invalid":
         t.invalid(f"t_a__slip_{digest}", column="a DESC, b")
     else:
-        t.sql(f"ALTER INDEX t_a RENAME TO t_a__old_{digest}", "CREATE INDEX t_a ON t (a DESC, b)")
+        t.sql(f"ALTER INDEX t_a RENAME TO t_a__slipold_{digest}", "CREATE INDEX t_a ON t (a DESC, b)")
     ready = t.state(f"t_a__slip_{digest}")
     done = t.one(DRIFTED)
     assert done["state"] == "valid", done["reason"]
