@@ -250,11 +250,9 @@ class Run:
             self.facts = self.target.facts(connection)
             self.path = connection.execute("SELECT current_setting('search_path') AS path").fetchone()["path"]
             self.warnings += self.facts.warnings
-            return (
-                survey(connection, self.facts, self.path, specs, self.policy, self.ours, self.declared)
-                if specs
-                else []
-            )
+            if not specs:
+                return []
+            entries = survey(connection, self.facts, self.path, specs, self.policy, self.ours, self.declared)
         except psycopg.Error as error:
             raise Refused(
                 f"cannot read what there is: {describe(error)}. A table that somebody has locked (a "
@@ -262,6 +260,11 @@ class Run:
             ) from error
         finally:
             connection.close()
+        for entry in entries:
+            if self.facts.read_only and entry.open:
+                entry.decision.failed = entry.failed = True
+                entry.action, entry.reason, entry.cleaned = "none", self.facts.read_only, []
+        return entries
 
     def apply(self, entries: list[Entry]) -> None:
         """Do what look() decided.
@@ -269,15 +272,6 @@ class Run:
         Each entry carries its own outcome; one failure does not keep others from being built.
         """
         jobs = [entry for entry in entries if entry.open]
-        if jobs and self.facts.read_only:
-            for entry in jobs:
-                entry.failed, entry.action, entry.reason, entry.cleaned = (
-                    True,
-                    "none",
-                    self.facts.read_only,
-                    [],
-                )
-            return
         # A build with an expression or a predicate makes every other build wait until it has ended, so those
         # come later and one by one. Of the others only one at a time may work on a table. Nothing is dropped
         # before what may take its place has been built.

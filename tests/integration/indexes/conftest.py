@@ -34,15 +34,16 @@ def docker(*arguments: str) -> str:
 class Server:
     """A PostgreSQL server in a container."""
 
-    def __init__(self, version: str, name: str, port: int, *options: str) -> None:
+    def __init__(self, version: str, name: str, port: int, *options: str, settings: str = "") -> None:
         self.version, self.name, self.port = version, name, port
         with contextlib.suppress(subprocess.CalledProcessError):
             docker("rm", "-fv", name)
-        settings = (
+        common = (
             "fsync=off full_page_writes=off wal_level=minimal max_wal_senders=0 autovacuum=off "
             "max_prepared_transactions=10 max_connections=60 deadlock_timeout=500ms"
         )
-        flags = [part for setting in settings.split() for part in ("-c", setting)]
+        # Of a setting that is given twice the last one counts.
+        flags = [part for setting in f"{common} {settings}".split() for part in ("-c", setting)]
         docker(
             "run",
             "-d",

@@ -689,23 +689,6 @@ def test_somebody_cancels_the_build(t: Any) -> None:
     assert t.names() == ["t_pkey"]
 
 
-def test_server_crash_leaves_an_invalid_index_that_the_next_run_repairs(server: Server, t: Any) -> None:
-    t.other("BEGIN", "UPDATE t SET a = a WHERE id = 1")
-    run = Background(t.one, INDEX, retries=0)
-    row = until(lambda: t.sql("SELECT pid FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"))
-    # A backend that dies by SIGKILL makes the server restart all of them and recover.
-    from conftest import docker
-
-    docker("exec", server.name, "sh", "-c", f"kill -9 {row[0]['pid']}")
-    result = run.result()
-    assert result["state"] in ("valid", "invalid", "missing")
-    server.wait()
-    t.admin = server.connect(t.name)
-    done = t.one(INDEX)
-    assert done["state"] == "valid", done["reason"]
-    assert t.names() == ["t_a", "t_pkey"]
-
-
 def test_concurrently_false(t: Any) -> None:
     assert t.one(INDEX, concurrently=False)["action"] == "created"
     assert t.one(DRIFTED, concurrently=False)["action"] == "replaced"

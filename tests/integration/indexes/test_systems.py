@@ -25,12 +25,12 @@ def system(db: Any, request: pytest.FixtureRequest) -> Any:
     return body
 
 
-def audit(db: Any, body: dict[str, Any]) -> dict[str, Any]:
+def audit(db: Any, body: dict[str, Any], **options: Any) -> dict[str, Any]:
     defaults = {key: value.get("default") for key, value in pg_indexes_info.arguments().items()}
     connection = {key: value for key, value in db.params([]).items() if key.startswith("login_")}
     expect = [{**dict.fromkeys(pg_indexes_info.EXPECT), **item} for item in body["audit"]["expect"]]
     queries = [{**dict.fromkeys(pg_indexes_info.QUERY), **item} for item in body["audit"]["queries"]]
-    return pg_indexes_info.run({**defaults, **connection, "expect": expect, "queries": queries})
+    return pg_indexes_info.run({**defaults, **connection, "expect": expect, "queries": queries, **options})
 
 
 @pytest.mark.parametrize("system", SYSTEMS, indirect=True)
