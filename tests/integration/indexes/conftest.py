@@ -238,3 +238,39 @@ def t(db: Database) -> Database:
         "INSERT INTO t (a, b, d) SELECT g, 'text ' || g, g % 2 = 0 FROM generate_series(1, 2000) g",
     )
     return db
+
+
+class Gates:
+    """A build of `slow(a)` stops at row 500 until gate 1 is open, and at row 1,500 of 2,000 until gate 2 is."""
+
+    def __init__(self, t: Database) -> None:
+        self.index = {"name": "t_slow", "table": "t", "columns": ["slow(a)"]}
+        t.sql(
+            "CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN "
+            "IF $1 IN (500, 1500) THEN WHILE NOT pg_try_advisory_lock_shared(($1 + 500) / 1000) LOOP "
+            "PERFORM pg_sleep(0.05); END LOOP; PERFORM pg_advisory_unlock_shared(($1 + 500) / 1000); END IF; "
+            "RETURN $1; END $$"
+        )
+        self.db = t
+        self._keeper = t.other("SELECT pg_advisory_lock(1), pg_advisory_lock(2)")
+
+    def open(self, *gates: int) -> None:
+        for gate in gates:
+            self._keeper.execute("SELECT pg_advisory_unlock(%s)", [gate])
+
+    def wait_at(self, gate: int) -> None:
+        """Wait until a build stands at a gate: 500 rows are a third of the way, 1,500 two thirds."""
+        done = (0.1, 0.5)[gate - 1]
+        until(
+            lambda: self.db.sql(
+                "SELECT 1 FROM pg_stat_progress_create_index WHERE phase LIKE 'building index%' "
+                f"AND blocks_done < blocks_total AND blocks_done > {done} * blocks_total"
+            ),
+            60,
+            f"a build at gate {gate}",
+        )
+
+
+@pytest.fixture
+def gates(t: Database) -> Gates:
+    return Gates(t)

@@ -71,7 +71,9 @@ def primary() -> Any:
     )
     run = ("exec", "-u", "postgres", server.name)
     docker(*run, "pg_basebackup", "-D", "/tmp/standby", "-R", "-X", "stream", "-c", "fast")
-    options = "-c listen_addresses=0.0.0.0 -c port=5433 -c max_connections=60 -c max_prepared_transactions=10 -c max_wal_senders=4"
+    # What a standby may not have less of than its primary, it has from the command line as well.
+    same = "-c max_connections=60 -c max_prepared_transactions=10 -c max_wal_senders=4"
+    options = f"-c listen_addresses=0.0.0.0 -c port=5433 {same}"
     docker(
         *run,
         "sh",
