@@ -511,6 +511,13 @@ def test_a_role_that_does_not_own_the_table_is_told_who_does(t: Any, role: str) 
     assert t.state("t_a") is None
 
 
+def test_a_role_that_may_not_create_in_the_schema_is_told_the_grant(t: Any, role: str) -> None:
+    t.sql(f"ALTER TABLE t OWNER TO {role}", f"REVOKE CREATE ON SCHEMA public FROM {role}, PUBLIC")
+    done = t.one(INDEX, login_user=role)
+    assert f'GRANT CREATE ON SCHEMA "public" TO "{role}"' in done["reason"]
+    assert t.names() == ["t_pkey"]
+
+
 def test_session_role(t: Any, role: str, tmp_path: Any) -> None:
     t.sql(f"CREATE ROLE {role}_login LOGIN PASSWORD '{PASSWORD}' NOINHERIT IN ROLE {role}")
     options = {"session_role": role, "login_user": f"{role}_login"}
