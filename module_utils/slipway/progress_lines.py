@@ -64,9 +64,12 @@ def line(record: dict[str, Any]) -> str:
 
 def split_records(text: str) -> tuple[list[dict[str, Any]], int]:
     """Read whole JSON lines from `text`; return them with the number of bytes they took (a last part line
-    waits)."""
+    waits).
+
+    A terminal between the file and us, as SSH gives to become, writes CR LF where the file has LF.
+    """
     records, used = [], 0
-    for part in text.splitlines(keepends=True):
+    for part in text.replace("\r\n", "\n").splitlines(keepends=True):
         if not part.endswith("\n"):
             break
         used += len(part.encode())

@@ -230,6 +230,8 @@ def test_a_part_of_a_line_waits_for_the_rest() -> None:
     assert [record["index"] for record in records] == ["a", "b"]
     assert text[used:] == '{"index": "c'
     assert split_records("") == ([], 0)
+    # Counted is what is in the file, not what a terminal makes of it.
+    assert split_records(text.replace("\n", "\r\n")) == (records, used)
 
 
 def test_the_progress_file(tmp_path: Path) -> None:

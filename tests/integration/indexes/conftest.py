@@ -12,11 +12,14 @@ from typing import Any
 import pg_indexes
 import psycopg
 import pytest
-from ansible.module_utils.slipway import pg_index_watch
+from ansible.module_utils.slipway import pg_index_apply, pg_index_build, pg_index_probe, pg_index_watch
 from psycopg.rows import dict_row
 
 # The same rules in less time.
 pg_index_watch._LOOK_EVERY = 0.25
+pg_index_build._CLEANUP_WAIT_HELD = 1.0
+for user in (pg_index_apply, pg_index_build, pg_index_probe):
+    user.LOCK_TIMEOUT = "1s"
 
 PASSWORD = "integration-only"
 PORTS = {"15": 55415, "17": 55417}
