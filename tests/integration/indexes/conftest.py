@@ -64,7 +64,7 @@ class Server:
         self.wait()
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             try:
                 self.connect("postgres").close()

@@ -13,16 +13,32 @@ INDEX = {"name": "t_a", "table": "t", "columns": ["a"]}
 WAITS = "SELECT pid FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"
 
 
-def kill_a_backend(server: Server, pid: int) -> None:
+def kill_a_backend(t: Database, pid: int) -> None:
     """A backend that dies by SIGKILL makes the server end all of them and recover."""
-    docker("exec", server.name, "sh", "-c", f"kill -9 {pid}")
-    server.wait()
+    docker("exec", t.server.name, "sh", "-c", f"kill -9 {pid}")
 
 
-def kill_the_server(server: Server, _pid: int) -> None:
-    docker("kill", server.name)
-    docker("start", server.name)
-    server.wait()
+def kill_the_server(t: Database, _pid: int) -> None:
+    docker("kill", t.server.name)
+    docker("start", t.server.name)
+
+
+def crash_by(crash: Any, t: Database, pid: int) -> None:
+    """Crash, see that it happened, and wait for the end of the recovery."""
+    # What the tests before have written need not be recovered too.
+    t.sql("CHECKPOINT")
+    crash(t, pid)
+
+    def noticed() -> bool:
+        try:
+            t.sql("SELECT 1")
+        except psycopg.Error:
+            return True
+        return False
+
+    until(noticed, 60, "a crash")
+    t.server.wait()
+    t.admin = t.server.connect(t.name)
 
 
 CRASHES = [kill_a_backend, kill_the_server]
@@ -34,10 +50,9 @@ def test_what_a_crash_left_is_repaired_by_the_next_run(t: Database, crash: Any) 
     # Somebody who does not clean up after himself, as a run that dies with its server cannot.
     build = Background(t.other().execute, "CREATE INDEX CONCURRENTLY t_a ON t (a)")
     pid = until(lambda: t.sql(WAITS))[0]["pid"]
-    crash(t.server, pid)
+    crash_by(crash, t, pid)
     with pytest.raises(psycopg.OperationalError):
         build.result()
-    t.admin = t.server.connect(t.name)
     left = t.state("t_a")
     assert left is not None and not left["valid"], "there must be something to repair"
     done = t.one(INDEX)
@@ -51,10 +66,9 @@ def test_a_run_whose_server_crashes_waits_for_it_and_ends_well(t: Database, cras
     t.other("BEGIN", "UPDATE t SET a = a WHERE id = 1")
     run = Background(t.one, INDEX)
     pid = until(lambda: t.sql(WAITS))[0]["pid"]
-    crash(t.server, pid)
+    crash_by(crash, t, pid)
     done = run.result()
     assert (done["state"], done["action"]) == ("valid", "created"), done["reason"]
-    t.admin = t.server.connect(t.name)
     assert t.names() == ["t_a", "t_pkey"] and t.state("t_a")["valid"]
 
 
