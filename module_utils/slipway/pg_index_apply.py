@@ -130,7 +130,29 @@ def survey(
             near=near.get((spec.schema, spec.table), ()),
         )
         entries.append(_entry(now, decide(now, policy)))
+    _renames(entries)
     return entries
+
+
+def _renames(entries: list[Entry]) -> None:
+    """Let each index be renamed once, and not dropped when it is declared absent under its old name."""
+    becomes: dict[int, Entry] = {}
+    for entry in entries:
+        twin = entry.decision.twin
+        if twin is None:
+            continue
+        other = becomes.setdefault(twin.oid, entry)
+        if other is not entry:
+            entry.decision.twin, entry.decision.action, entry.action = None, "created", "created"
+            entry.reason = entry.decision.reason = (
+                f"{twin.label} has the same definition, but becomes {other.spec.label}"
+            )
+    for entry in entries:
+        current = entry.now.current
+        if entry.decision.action == "dropped" and current is not None and current.oid in becomes:
+            entry.decision.becomes = becomes[current.oid].spec.label
+            entry.decision.action = entry.action = "none"
+            entry.reason = f"it is renamed to {entry.decision.becomes}"
 
 
 def _probes(
@@ -179,6 +201,16 @@ def _entry(now: Situation, chosen: Decision) -> Entry:
     return entry
 
 
+def _by_table(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Group entries by their table; only one may be worked on there at a time."""
+    tables: dict[Any, list[Entry]] = {}
+    for entry in entries:
+        current = entry.now.current
+        table = entry.now.table.oid if entry.now.table else current.table_oid if current else None
+        tables.setdefault(table, []).append(entry)
+    return list(tables.values())
+
+
 def _drain(waiting: queue.SimpleQueue[list[Entry]]) -> Iterator[Entry]:
     """Yield the entries of the groups in `waiting`, which several workers empty together."""
     while True:
@@ -210,19 +242,17 @@ class Run:
     def look(self, specs: list[IndexSpec], declared: Iterable[str] = ()) -> list[Entry]:
         """Return what is the case and what would be done.
 
-        `declared`: names that belong to the declaration.
+        `declared`: names of indexes that belong to the declaration.
         """
-        self.declared = frozenset(declared) | {spec.label for spec in specs}
+        self.declared = frozenset(declared) | {spec.label for spec in specs if spec.state == "present"}
         connection = self.target.connect("look")
         try:
             self.facts = self.target.facts(connection)
             self.path = connection.execute("SELECT current_setting('search_path') AS path").fetchone()["path"]
             self.warnings += self.facts.warnings
-            return (
-                survey(connection, self.facts, self.path, specs, self.policy, self.ours, self.declared)
-                if specs
-                else []
-            )
+            if not specs:
+                return []
+            entries = survey(connection, self.facts, self.path, specs, self.policy, self.ours, self.declared)
         except psycopg.Error as error:
             raise Refused(
                 f"cannot read what there is: {describe(error)}. A table that somebody has locked (a "
@@ -230,6 +260,11 @@ class Run:
             ) from error
         finally:
             connection.close()
+        for entry in entries:
+            if self.facts.read_only and entry.open:
+                entry.decision.failed = entry.failed = True
+                entry.action, entry.reason, entry.cleaned = "none", self.facts.read_only, []
+        return entries
 
     def apply(self, entries: list[Entry]) -> None:
         """Do what look() decided.
@@ -237,25 +272,14 @@ class Run:
         Each entry carries its own outcome; one failure does not keep others from being built.
         """
         jobs = [entry for entry in entries if entry.open]
-        if jobs and self.facts.read_only:
-            for entry in jobs:
-                entry.failed, entry.action, entry.reason, entry.cleaned = (
-                    True,
-                    "none",
-                    self.facts.read_only,
-                    [],
-                )
-            return
         # A build with an expression or a predicate makes every other build wait until it has ended, so those
-        # come last and one by one. Of the others only one at a time may work on a table.
-        plain: list[Entry] = []
-        special: list[Entry] = []
-        for entry in jobs:
-            (plain if self._is_plain(entry) else special).append(entry)
-        tables: dict[tuple[str, str], list[Entry]] = {}
-        for entry in plain:
-            tables.setdefault((entry.spec.schema, entry.spec.table or entry.spec.name), []).append(entry)
-        for groups in (list(tables.values()), [special] if special else []):
+        # come later and one by one. Of the others only one at a time may work on a table. Nothing is dropped
+        # before what may take its place has been built.
+        drops = [entry for entry in jobs if entry.decision.action == "dropped"]
+        builds = [entry for entry in jobs if entry.decision.action != "dropped"]
+        special = [entry for entry in builds if not self._is_plain(entry)]
+        plain = [entry for entry in builds if self._is_plain(entry)]
+        for groups in (_by_table(plain), [special] if special else [], _by_table(drops)):
             waiting: queue.SimpleQueue[list[Entry]] = queue.SimpleQueue()
             for group in groups:
                 waiting.put(group)
@@ -265,6 +289,16 @@ class Run:
             # One worker that could connect does it all; what is left was left by everybody.
             for entry in _drain(waiting):
                 entry.failed, entry.action, entry.reason, entry.cleaned = True, "none", refusals[0], []
+        adopted = {entry.spec.label for entry in entries if entry.action == "adopted" and not entry.failed}
+        for entry in entries:
+            becomes = entry.decision.becomes
+            if becomes in adopted:
+                entry.state = "absent"
+            elif becomes:
+                entry.failed, entry.reason = (
+                    True,
+                    f"kept, because {becomes} could not take it over: run again",
+                )
 
     @staticmethod
     def _is_plain(entry: Entry) -> bool:

@@ -203,6 +203,7 @@ def _core(index: Index) -> tuple[Any, ...]:
         s.options,
         s.opclasses,
         s.collations,
+        s.deferrable,
     )
     return (index.table_oid, *key, s.predicate)
 

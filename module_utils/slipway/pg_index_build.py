@@ -142,6 +142,8 @@ class Builder:
                 f"rows are not unique: {self._duplicates(spec, table, probe) or text}. Nothing was left "
                 f"behind"
             )
+        if error.sqlstate == "42501" and "for schema" in text:
+            text += f": GRANT CREATE ON SCHEMA {ident(spec.schema)} TO {ident(self.facts.user)}"
         if error.sqlstate == "57014":
             text += ": somebody cancelled the build; run again to build it"
         if error.sqlstate == "53100":
@@ -272,7 +274,7 @@ class Builder:
 
         Returns the old one's new name.
         """
-        aside = fit_name(spec.name, f"__old_{spec.hash}")
+        aside = fit_name(spec.name, f"__slipold_{spec.hash}")
         table, name = qualified(spec.schema, spec.table), qualified(spec.schema, spec.name)
         statements = [
             f"ALTER INDEX {name} RENAME TO {ident(aside)}",

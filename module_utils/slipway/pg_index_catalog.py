@@ -11,7 +11,7 @@ from typing import Any
 from .pg_index_spec import storage_set
 from .pg_sql import conjuncts
 
-WORK_NAME = re.compile(r"^(?P<base>.+)__(?P<kind>slip|old)_[0-9a-f]{8}$", re.DOTALL)
+WORK_NAME = re.compile(r"^(?P<base>.+)__(?P<kind>slip|slipold)_[0-9a-f]{8}$", re.DOTALL)
 REINDEX_NAME = re.compile(r"^(?P<base>.+)_cc(?:new|old)\d*$", re.DOTALL)
 
 
@@ -30,6 +30,7 @@ class Signature:
     predicate: frozenset[str]
     storage: frozenset[tuple[str, str]]
     tablespace: str
+    deferrable: bool = False
 
     def differences(self, actual: Signature, tablespace: bool) -> list[str]:
         """Say how `actual` differs from this (declared) one; compare the tablespace only when it was
@@ -42,7 +43,15 @@ class Signature:
                     found.append(f"column {number}: declared {want}, found {have}")
         else:
             found.append(f"columns: declared {', '.join(self._keys())}; found {', '.join(actual._keys())}")
-        for what in ("method", "unique", "nulls_not_distinct", "include", "predicate", "storage"):
+        for what in (
+            "method",
+            "unique",
+            "nulls_not_distinct",
+            "deferrable",
+            "include",
+            "predicate",
+            "storage",
+        ):
             want, have = getattr(self, what), getattr(actual, what)
             if want != have:
                 found.append(f"{what}: declared {_text(want)}, found {_text(have)}")
@@ -122,7 +131,7 @@ class Table:
 _INDEXES = """
 SELECT i.indexrelid::bigint AS oid, n.nspname AS schema, c.relname AS name, i.indrelid::bigint AS table_oid,
        t.relname AS table_name, am.amname AS method, i.indisunique AS unique, {nulls} AS nulls_not_distinct,
-       i.indisvalid AND i.indislive AS valid, i.indisready AS ready, i.indnkeyatts::int AS keys,
+       NOT i.indimmediate AS deferrable, i.indisvalid AND i.indislive AS valid, i.indisready AS ready, i.indnkeyatts::int AS keys,
        i.indexprs IS NULL AND i.indpred IS NULL AS plain, i.indexprs IS NOT NULL AS expressions,
        c.relkind = 'I' AS partitioned, h.inhparent::bigint AS parent,
        i.indisreplident AS replica_identity, i.indisclustered AS clustered,
@@ -212,6 +221,7 @@ def _index(row: dict[str, Any]) -> Index:
         predicate=conjuncts(row["predicate"]) if row["predicate"] else frozenset(),
         storage=storage_set(row["method"], dict(item.split("=", 1) for item in row["reloptions"] or [])),
         tablespace=row["tablespace"],
+        deferrable=row["deferrable"],
     )
     return Index(
         oid=row["oid"],

@@ -57,7 +57,8 @@ class Situation:
 class Decision:
     """What is the case and what is to be done.
 
-    `waits`: the state cannot be told before somebody else is ready.
+    `waits`: the state cannot be told before somebody else is ready. `becomes`: the declared index that takes
+    this one over by renaming it, instead of its being dropped.
     """
 
     state: str
@@ -65,6 +66,7 @@ class Decision:
     reason: str = ""
     failed: bool = False
     waits: bool = False
+    becomes: str = ""
     differences: list[str] = field(default_factory=list)
     twin: Index | None = None
     leftovers: list[Index] = field(default_factory=list)
@@ -115,20 +117,22 @@ def _impossible(now: Situation) -> str | None:
         return f"table {where} does not exist{hint}"
     if now.table.kind not in TABLE_KINDS:
         return f"{where} is a {OTHER_KINDS.get(now.table.kind, 'relation')}, which cannot have indexes"
+    if spec.schema in ("pg_catalog", "information_schema", "pg_toast"):
+        return f"{where} belongs to PostgreSQL itself: no indexes are built there"
     if now.relation is not None and now.current is None:
         kind = {**OTHER_KINDS, **TABLE_KINDS}.get(now.relation.kind, "relation")
         return f"the name {spec.label} is taken by a {kind}: choose another name for the index"
     if now.current is not None and now.current.table_oid != now.table.oid:
         return f"the name {spec.label} is taken by an index on {now.current.table}: choose another name"
     if not now.table.owned:
-        owner = now.table.owner
-        return (
-            f"{where} belongs to role {owner}: connect as {owner}, use session_role: {owner}, or GRANT "
-            f'"{owner}" to this role'
-        )
+        return f"{where} belongs to role {now.table.owner}: {_become(now.table.owner)}"
     if now.probe is not None and now.probe.error:
         return now.probe.error
     return None
+
+
+def _become(owner: str) -> str:
+    return f'connect as {owner}, use session_role: {owner}, or GRANT "{owner}" to this role'
 
 
 def _decide_missing(now: Situation, policy: Policy, leftovers: list[Index]) -> Decision:
@@ -154,7 +158,9 @@ def _decide_missing(now: Situation, policy: Policy, leftovers: list[Index]) -> D
         return Decision(
             "missing", "created", f"{twin.label} has the same definition (adopt is off)", leftovers=leftovers
         )
-    return Decision("missing", "created", leftovers=leftovers)
+    unknown = now.probe.unknown if now.probe else None
+    reason = f"cannot be checked before it is built: {unknown}" if unknown else ""
+    return Decision("missing", "created", reason, leftovers=leftovers)
 
 
 def _decide_invalid(now: Situation, policy: Policy, leftovers: list[Index]) -> Decision:
@@ -221,7 +227,12 @@ def _decide_absent(now: Situation) -> Decision:
     if current.parent is not None:
         return Decision(state, "none", "it is part of a partitioned index: drop that one", failed=True)
     if now.relation is not None and not now.relation.owned:
-        return Decision(state, "none", f"it belongs to role {now.relation.owner}", failed=True)
+        return Decision(
+            state,
+            "none",
+            f"it belongs to role {now.relation.owner}: {_become(now.relation.owner)}",
+            failed=True,
+        )
     return Decision(state, "dropped", differences=["present"])
 
 

@@ -23,6 +23,12 @@ from .pg_sql import ident, qualified, tokens
 # A clone and its indexes hold a few locks each until the rollback; the server's table of locks is shared.
 _BATCH = 60
 LOCK_TIMEOUT = "5s"
+# Classes of SQLSTATE that say something of the declaration: syntax and names, data, features, limits, and what
+# access methods report as internal. The rest speaks of privileges, locks, disks, or a trigger that forbids
+# new tables.
+_VERDICTS = {"42", "22", "23", "0A", "54", "XX", "3F"}
+# Undefined function, table and column, a cast that is not there, a type that does not fit.
+_ROW_TYPE_MISSED = {"42883", "42P01", "42703", "42846", "42804"}
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,8 @@ def _probe_together(
                 )
             # binary=True makes psycopg use the extended protocol, in which a second statement is an error.
             connection.execute(spec.create_sql(_name(number), on=clone, concurrently=False), binary=True)
-        set_search_path(connection, "", local=True)
+        # A temporary table comes before the catalog, so a clone of a table named pg_class would hide it.
+        set_search_path(connection, "pg_catalog, pg_temp", local=True)
         rows = connection.execute(
             "SELECT array_agg(oid::bigint) AS oids FROM pg_class WHERE relnamespace = pg_my_temp_schema() "
             "AND relname = ANY(%s)",
@@ -141,8 +148,13 @@ def _failure(spec: IndexSpec, error: Any) -> Probe:
     text = describe(error)
     if code == "42501" and "temporary" in text:
         return Probe(unknown=f"{text}: GRANT TEMPORARY ON DATABASE to this role, the comparison needs it")
-    if code in ("42501", "25006", "55P03", "57014", "53100", "53200"):
+    if code == "42501" or code[:2] not in _VERDICTS:
         return Probe(unknown=text)
+    if code in _ROW_TYPE_MISSED and _names_table(spec):
+        # What takes the table's own row type, f(orders) or orders.f, is not found for the clone's.
+        return Probe(
+            unknown=f"it refers to {spec.table} by name, which a copy of the table cannot stand in for ({text})"
+        )
     if code == "42601":
         if "multiple commands" in text:
             text = "several statements where one index definition is expected"
@@ -162,6 +174,14 @@ def _failure(spec: IndexSpec, error: Any) -> Probe:
         if folded:
             text += f" (a name with capitals needs double quotes: '\"{folded[0]}\"')"
     return Probe(error=f"PostgreSQL refuses the declaration: {text}")
+
+
+def _names_table(spec: IndexSpec) -> bool:
+    """True when the declaration names its own table, as in f(orders.*) or public.orders.id."""
+    written = {token for part in (*spec.columns, spec.where or "") for token in tokens(part)}
+    return ("quoted", ident(spec.table)) in written or any(
+        kind == "word" and value.lower() == spec.table for kind, value in written
+    )
 
 
 def _is_simple(column: str) -> bool:

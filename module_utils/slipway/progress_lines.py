@@ -24,7 +24,7 @@ class Narrator:
         """Take a record {index, phase, and what line() shows}; return a line, or None when it is no news."""
         index = record["index"]
         self._latest[index] = record
-        step = int(record.get("percent", 0) // STEP_PERCENT)
+        step = self._step(record)
         shown = self._shown.get(index)
         news = shown is None or shown[0] != (record["phase"], record.get("blocker")) or shown[1] != step
         if record["phase"] == "done":
@@ -36,8 +36,14 @@ class Narrator:
         silent = [index for index in self._latest if now - self._shown[index][2] >= HEARTBEAT_S]
         return [self._show(self._latest[index], now) for index in silent]
 
+    def _step(self, record: dict[str, Any]) -> int:
+        """Return how many tenths are done; as many as before where the record does not say."""
+        if "percent" in record:
+            return int(record["percent"] // STEP_PERCENT)
+        return self._shown.get(record["index"], (None, 0, 0.0))[1]
+
     def _show(self, record: dict[str, Any], now: float) -> str:
-        step = int(record.get("percent", 0) // STEP_PERCENT)
+        step = self._step(record)
         self._shown[record["index"]] = ((record["phase"], record.get("blocker")), step, now)
         return line(record)
 
@@ -58,9 +64,12 @@ def line(record: dict[str, Any]) -> str:
 
 def split_records(text: str) -> tuple[list[dict[str, Any]], int]:
     """Read whole JSON lines from `text`; return them with the number of bytes they took (a last part line
-    waits)."""
+    waits).
+
+    A terminal between the file and us, as SSH gives to become, writes CR LF where the file has LF.
+    """
     records, used = [], 0
-    for part in text.splitlines(keepends=True):
+    for part in text.replace("\r\n", "\n").splitlines(keepends=True):
         if not part.endswith("\n"):
             break
         used += len(part.encode())

@@ -4,9 +4,7 @@
 
 Nothing to do is the usual case and costs one module call. Otherwise the module is started detached; it
 appends its progress to a file, which is read from here. A controller that is killed takes nothing with it:
-the module
-  goes on,
-and the next run waits for what it finds being built.
+the module goes on, and the next run waits for what it finds being built.
 """
 
 from __future__ import annotations
@@ -85,7 +83,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
         for key in ("ansible_job_id", "started", "finished", "results_file"):
             final.pop(key, None)
-        self._low_level_execute_command(f"rm -f {shlex.quote(progress)} {shlex.quote(f'{directory}/{job}')}")
+        # A controller that is killed leaves its files behind; after the limit nobody can write them any more.
+        self._low_level_execute_command(
+            f"rm -f {shlex.quote(progress)} {shlex.quote(f'{directory}/{job}')}; "
+            f"find {shlex.quote(directory)} -name 'pg_indexes-*.jsonl' -mtime +{LIMIT_S // 86400} -delete"
+        )
         return final
 
     def _follow(self, progress: str, job: str) -> bool:

@@ -147,7 +147,7 @@ def test_adoption() -> None:
 def test_leftovers_belong_to_this_index_or_are_left_alone() -> None:
     ours = [
         index("i__slip_01234567", valid=False),
-        index("i__old_01234567"),
+        index("i__slipold_01234567"),
         index("i_ccnew", valid=False),
         index("i_ccold2", valid=False),
     ]

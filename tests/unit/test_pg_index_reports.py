@@ -156,6 +156,9 @@ def test_measure() -> None:
     assert measure(
         {**row, "phase": "building index: scanning table", "blocks_done": 5, "blocks_total": 10}
     ) == (5, 10, "blocks")
+    # In its first block PostgreSQL says that it has read them all.
+    first = {**row, "phase": "building index: scanning table", "blocks_done": 10, "blocks_total": 10}
+    assert measure(first) is None
     assert measure(
         {**row, "phase": "building index: loading tuples", "tuples_done": 12, "tuples_total": 10}
     ) == (10, 10, "tuples")
@@ -197,6 +200,11 @@ def test_a_person_is_told_on_change_each_ten_percent_and_each_half_minute() -> N
     verbose = Narrator(verbose=True)
     record = {"index": "i", "phase": "scanning"}
     assert verbose.feed(record, 0) and verbose.feed(record, 1)
+    # A record that does not count is no news, nor is the next one that goes on where the last one stood.
+    counted = {**record, "percent": 40.0}
+    narrator = Narrator()
+    told = [narrator.feed(item, 0.0) is not None for item in (counted, record, counted)]
+    assert told == [True, False, False]
 
 
 def test_a_line() -> None:
@@ -222,6 +230,8 @@ def test_a_part_of_a_line_waits_for_the_rest() -> None:
     assert [record["index"] for record in records] == ["a", "b"]
     assert text[used:] == '{"index": "c'
     assert split_records("") == ([], 0)
+    # Counted is what is in the file, not what a terminal makes of it.
+    assert split_records(text.replace("\n", "\r\n")) == (records, used)
 
 
 def test_the_progress_file(tmp_path: Path) -> None:

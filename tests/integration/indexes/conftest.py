@@ -12,11 +12,14 @@ from typing import Any
 import pg_indexes
 import psycopg
 import pytest
-from ansible.module_utils.slipway import pg_index_watch
+from ansible.module_utils.slipway import pg_index_apply, pg_index_build, pg_index_probe, pg_index_watch
 from psycopg.rows import dict_row
 
 # The same rules in less time.
 pg_index_watch._LOOK_EVERY = 0.25
+pg_index_build._CLEANUP_WAIT_HELD = 1.0
+for user in (pg_index_apply, pg_index_build, pg_index_probe):
+    user.LOCK_TIMEOUT = "1s"
 
 PASSWORD = "integration-only"
 PORTS = {"15": 55415, "17": 55417}
@@ -34,15 +37,16 @@ def docker(*arguments: str) -> str:
 class Server:
     """A PostgreSQL server in a container."""
 
-    def __init__(self, version: str, name: str, port: int, *options: str) -> None:
+    def __init__(self, version: str, name: str, port: int, *options: str, settings: str = "") -> None:
         self.version, self.name, self.port = version, name, port
         with contextlib.suppress(subprocess.CalledProcessError):
             docker("rm", "-fv", name)
-        settings = (
+        common = (
             "fsync=off full_page_writes=off wal_level=minimal max_wal_senders=0 autovacuum=off "
             "max_prepared_transactions=10 max_connections=60 deadlock_timeout=500ms"
         )
-        flags = [part for setting in settings.split() for part in ("-c", setting)]
+        # Of a setting that is given twice the last one counts.
+        flags = [part for setting in f"{common} {settings}".split() for part in ("-c", setting)]
         docker(
             "run",
             "-d",
@@ -60,7 +64,7 @@ class Server:
         self.wait()
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             try:
                 self.connect("postgres").close()
@@ -237,3 +241,39 @@ def t(db: Database) -> Database:
         "INSERT INTO t (a, b, d) SELECT g, 'text ' || g, g % 2 = 0 FROM generate_series(1, 2000) g",
     )
     return db
+
+
+class Gates:
+    """A build of `slow(a)` stops at row 500 until gate 1 is open, and at row 1,500 of 2,000 until gate 2 is."""
+
+    def __init__(self, t: Database) -> None:
+        self.index = {"name": "t_slow", "table": "t", "columns": ["slow(a)"]}
+        t.sql(
+            "CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN "
+            "IF $1 IN (500, 1500) THEN WHILE NOT pg_try_advisory_lock_shared(($1 + 500) / 1000) LOOP "
+            "PERFORM pg_sleep(0.05); END LOOP; PERFORM pg_advisory_unlock_shared(($1 + 500) / 1000); END IF; "
+            "RETURN $1; END $$"
+        )
+        self.db = t
+        self._keeper = t.other("SELECT pg_advisory_lock(1), pg_advisory_lock(2)")
+
+    def open(self, *gates: int) -> None:
+        for gate in gates:
+            self._keeper.execute("SELECT pg_advisory_unlock(%s)", [gate])
+
+    def wait_at(self, gate: int) -> None:
+        """Wait until a build stands at a gate: 500 rows are a third of the way, 1,500 two thirds."""
+        done = (0.1, 0.5)[gate - 1]
+        until(
+            lambda: self.db.sql(
+                "SELECT 1 FROM pg_stat_progress_create_index WHERE phase LIKE 'building index%' "
+                f"AND blocks_done < blocks_total AND blocks_done > {done} * blocks_total"
+            ),
+            60,
+            f"a build at gate {gate}",
+        )
+
+
+@pytest.fixture
+def gates(t: Database) -> Gates:
+    return Gates(t)

@@ -8,11 +8,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PASSWORD, until
+from conftest import PASSWORD, Background, Gates, until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -86,28 +87,35 @@ class Ansible:
 def ansible(t: Any, tmp_path: Path) -> Ansible:
     if t.server.version != "17":
         pytest.skip("Ansible does the same whatever the server is")
-    t.sql(
-        "CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS "
-        "$$ BEGIN PERFORM pg_sleep(0.001); RETURN $1; END $$"
-    )
     return Ansible(t, tmp_path)
 
 
-SLOW = {"name": "t_slow", "table": "t", "columns": ["slow(a)"]}
+def files(ansible: Ansible) -> list[Path]:
+    place = ansible.directory / "async"
+    return list(place.iterdir()) if place.exists() else []
 
 
 def test_progress_is_shown_and_the_second_run_is_short(t: Any, ansible: Ansible) -> None:
-    code, text, result = ansible.run([SLOW])
+    gates = Gates(t)
+    run = Background(ansible.run, [gates.index])
+    for gate in (1, 2):
+        gates.wait_at(gate)
+        time.sleep(1)
+        gates.open(gate)
+    code, text, result = run.result(120)
     assert code == 0, text
-    assert re.search(r"public\.t_slow \| building index: scanning table", text), text
+    shares = re.findall(
+        r"public\.t_slow \| building index: scanning table \| (\d+) % \(\d+ of \d+ blocks\)", text
+    )
+    assert len(shares) >= 2 and shares == sorted(shares, key=int), text
     assert "public.t_slow | done | valid, created" in text
     assert (result["indexes"][0]["action"], result["changed"]) == ("created", True)
     assert result["gates"][0]["verdict"] == "pass"
-    assert list((ansible.directory / "async").iterdir()) == [], "files are left on the host"
-    code, text, result = ansible.run([SLOW])
+    assert files(ansible) == [], "files are left on the host"
+    code, text, result = ansible.run([gates.index])
     assert (code, result["changed"], result["indexes"][0]["state"]) == (0, False, "valid"), text
     assert "t_slow |" not in text
-    assert not (ansible.directory / "async").exists() or list((ansible.directory / "async").iterdir()) == []
+    assert files(ansible) == []
 
 
 def test_check_mode_and_diff(t: Any, ansible: Ansible) -> None:
@@ -126,23 +134,30 @@ def test_a_failure_says_what_to_do_and_the_password_is_nowhere(t: Any, ansible: 
     assert PASSWORD not in text
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_controller_does_not_kill_the_build_and_the_next_run_attaches(
-    t: Any, ansible: Ansible, number: int
+def test_an_interrupted_controller_does_not_end_the_build_and_the_next_run_attaches(
+    t: Any, ansible: Ansible
 ) -> None:
-    process = ansible.start([SLOW, {"name": "t_b", "table": "t", "columns": ["b"]}])
-    until(
-        lambda: t.sql("SELECT 1 FROM pg_stat_progress_create_index WHERE phase LIKE 'building%'"),
-        30,
-        "a build",
-    )
-    os.killpg(process.pid, number)
+    gates = Gates(t)
+    declared = [gates.index, {"name": "t_b", "table": "t", "columns": ["b"]}]
+    process = ansible.start(declared)
+    gates.wait_at(1)
+    os.killpg(process.pid, signal.SIGINT)
     process.wait()
-    oid = until(lambda: t.state("t_slow"))["oid"]
-    assert not t.state("t_slow")["valid"]
-    code, text, result = ansible.run([SLOW, {"name": "t_b", "table": "t", "columns": ["b"]}])
+    left = t.state("t_slow")
+    assert not left["valid"]
+    gates.open(1)
+    gates.wait_at(2)
+    run = Background(ansible.run, declared)
+    news = ansible.directory / "async"
+    until(
+        lambda: any("waiting: pid" in file.read_text() for file in news.glob("pg_indexes-*")),
+        60,
+        "a second run",
+    )
+    gates.open(2)
+    code, text, result = run.result(120)
     assert code == 0, text
     assert [item["state"] for item in result["indexes"]] == ["valid", "valid"]
-    assert t.state("t_slow")["oid"] == oid
+    assert t.state("t_slow")["oid"] == left["oid"]
     assert result["indexes"][0]["action"] == "none"
     assert "waiting: pid" in text, text

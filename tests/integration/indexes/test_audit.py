@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pg_indexes_info
+import psycopg
 import pytest
 
 
@@ -52,6 +53,17 @@ def test_invalid_and_leftovers(t: Any, audit: Any) -> None:
     result = audit()
     assert [(item["name"], item["leftover"]) for item in result["invalid"]] == [("t_a_ccnew", True)]
     assert gate(result, "INVALID indexes")["verdict"] == "fail"
+
+
+def test_a_leftover_of_a_toast_table_is_found(t: Any, audit: Any) -> None:
+    blocker = t.other("BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT 1 FROM t LIMIT 1")
+    session = t.other("SET lock_timeout = '200ms'")
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        session.execute("REINDEX TABLE CONCURRENTLY t")
+    blocker.close()
+    names = {item["name"] for item in audit()["invalid"]}
+    assert "t_pkey_ccnew" in names
+    assert any(name.startswith("pg_toast.pg_toast_") and name.endswith("_index_ccnew") for name in names)
 
 
 OVERLAP = {

@@ -271,3 +271,54 @@ def test_what_can_never_be_built_is_refused_before_anything_is_touched(
     item = orders.one({"name": "r", "schema": "app", "table": "Order", **body})
     assert item["result"]["failed_indexes"] and word in item["reason"]
     assert orders.state("r", "app") is None
+
+
+WHOLE_ROW = [
+    {"columns": ["(t IS NOT NULL)"]},
+    {"columns": ["hash_record(t.*)", "(t.a + 1)"]},
+    {"columns": ["a"], "where": "t IS NOT NULL"},
+]
+
+
+@pytest.mark.parametrize("body", WHOLE_ROW, ids=str)
+def test_an_expression_over_the_whole_row_is_judged(t: Any, body: dict[str, Any]) -> None:
+    declared = {"name": "t_row", "table": "t", **body}
+    assert t.one(declared)["action"] == "created"
+    again = t.one(declared)
+    assert (again["state"], again["action"]) == ("valid", "none"), again
+    t.sql("DROP INDEX t_row", "CREATE INDEX t_row ON t ((t.a = 1), a) WHERE t IS NULL")
+    assert t.one(declared, on_drift="report")["state"] == "drifted"
+
+
+ROW_TYPE = [
+    {"columns": ["f(t)"]},
+    {"columns": ["f(t.*)"]},
+    {"columns": ["(t.f)"]},
+    {"columns": ["a"], "where": "f(\"t\") = 'x'"},
+    {"columns": ["(public.t.a)"]},
+]
+
+
+@pytest.mark.parametrize("body", ROW_TYPE, ids=str)
+def test_what_the_copy_cannot_stand_in_for_is_built_and_then_unknown(t: Any, body: dict[str, Any]) -> None:
+    t.sql("CREATE FUNCTION f(t) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1.b'")
+    declared = {"name": "t_row", "table": "t", **body}
+    planned = t.one(declared, check_mode=True)
+    assert planned["action"] == "created" and "cannot be checked before it is built" in planned["reason"]
+    assert t.one(declared)["action"] == "created"
+    oid = t.state("t_row")["oid"]
+    # It is as declared, and so is not this one: neither may be called valid, and neither is touched.
+    again = t.one(declared)
+    assert (again["state"], again["action"]) == ("unknown", "none")
+    assert again["result"]["gates"][0]["verdict"] == "inconclusive"
+    assert t.state("t_row")["oid"] == oid
+    t.sql("DROP INDEX t_row", "CREATE INDEX t_row ON t (b)")
+    other = t.one(declared)
+    assert (other["state"], other["action"]) == ("unknown", "none") and "by name" in other["reason"]
+
+
+def test_what_does_not_exist_is_refused_though_the_table_is_named(t: Any) -> None:
+    done = t.one({"name": "t_row", "table": "t", "columns": ["nosuch(t)"]})
+    assert (done["state"], done["action"]) == ("missing", "none")
+    assert "function nosuch(t) does not exist" in done["reason"]
+    assert t.names() == ["t_pkey"]

@@ -17,11 +17,11 @@ from conftest import PASSWORD, Background, until
 INDEX = {"name": "t_a", "table": "t", "columns": ["a"]}
 
 
-def slow_function(db: Any, seconds: float = 0.0005) -> dict[str, Any]:
-    """Declare an index whose build takes about 2,000 times `seconds`, so that there is time to interfere."""
+def slow_function(db: Any, every: int = 3) -> dict[str, Any]:
+    """Declare an index whose build takes a millisecond for each third row, so that there is time to interfere."""
     db.sql(
         f"CREATE OR REPLACE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS "
-        f"$$ BEGIN PERFORM pg_sleep({seconds}); RETURN $1; END $$"
+        f"$$ BEGIN IF $1 % {every} = 0 THEN PERFORM pg_sleep(0.001); END IF; RETURN $1; END $$"
     )
     return {"name": "t_slow", "table": "t", "columns": ["slow(a)"]}
 
