@@ -18,6 +18,11 @@ demo: setup ## ship the reference system to an embedded fleet on this machine
 test: setup lint unit integration molecule stories ## everything CI runs: lint, unit, integration, molecule, each story once
 	@echo "all tests passed"
 
+# What needs nothing but .venv says so where there is none.
+lint unit integration molecule stories fleet-down: | $(BIN)/python
+$(BIN)/python:
+	@echo "There is no .venv yet: run \`make setup\` first (make demo and make test do)." >&2; exit 1
+
 test-quick: lint unit ## lint and unit tests, under two minutes
 
 test-all: setup lint unit ## as test, with every variant of every story

@@ -55,12 +55,15 @@ def parse_inspect(output: str) -> list[Container]:
     )
 
 
-def readiness(container: Container, uptime: float, settled: float) -> str:
+def readiness(container: Container, uptime: float, settled: float, restarts: int = 0) -> str:
     """Say how far a container is that was started `uptime` seconds ago: `ready`, `waiting` or `failed`.
 
-    One with a HEALTHCHECK is ready when that says so; one without when it has been up for `settled` seconds.
+    One with a HEALTHCHECK is ready when that says so; one without when it has been up for `settled` seconds. One that the
+    engine has restarted more than `restarts` times has failed; those it had before are no business of this start.
     """
-    if container["status"] in ("exited", "dead", "restarting", "removing") or container["restarts"] > 0:
+    if container["status"] in ("exited", "dead", "restarting", "removing"):
+        return "failed"
+    if container["restarts"] > restarts:
         return "failed"
     if container["status"] != "running":
         return "waiting"
@@ -80,7 +83,9 @@ def complaint(container: Container) -> str:
     if container["error"]:
         return f"did not start: {container['error']}"
     if container["restarts"]:
-        return f"was restarted {container['restarts']} times, last exit code {container['exit_code']}"
+        # While it runs again, docker says 0.
+        ended = "" if container["status"] == "running" else f", last exit code {container['exit_code']}"
+        return f"ended and was restarted {container['restarts']} times{ended}"
     if container["status"] in ("exited", "dead"):
         return f"ended with exit code {container['exit_code']}"
     if container["health"] in ("unhealthy", "starting"):

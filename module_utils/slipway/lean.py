@@ -162,7 +162,9 @@ class LeanAction(ActionBase):  # type: ignore[misc]
             spec["argument_spec"], **{key: spec[key] for key in _VALIDATION if key in spec}
         ).validate(json.loads(json.dumps(arguments, default=str)))
         if validated.error_messages:
-            return {"failed": True, "msg": f"{module}: {'; '.join(validated.error_messages)}"}
+            said = "; ".join(validated.error_messages)
+            unknown = "Unsupported parameters for " if validated.unsupported_parameters else ""
+            return {"failed": True, "msg": f"{unknown}({module}) module: {said}"}
         done = self._low_level_execute_command(
             f"{self._python(task_vars)} -X utf8 -",
             in_data=program(

@@ -124,7 +124,8 @@ class Project:
         """
         self.ensure()
         keep = [] if recreate else ["--no-recreate"]
-        before = _running(self.containers(services))
+        there = self.containers(services)
+        before, restarts = _running(there), {found["id"]: found["restarts"] for found in there}
         self.compose("up", "--detach", "--no-deps", "--no-build", "--pull", "never", *keep, *services)
         started = time.monotonic()
         while True:
@@ -133,7 +134,10 @@ class Project:
             # One that ran before has proved itself.
             states = {
                 found["name"]: core.readiness(
-                    found, settled if _running([found]) <= before else uptime, settled
+                    found,
+                    settled if _running([found]) <= before else uptime,
+                    settled,
+                    restarts.get(found["id"], 0),
                 )
                 for found in containers
             }
@@ -171,11 +175,19 @@ class Project:
         return bool(names)
 
     def remove(self, services: Iterable[str] = ()) -> bool:
-        """Stop and remove containers; True where there were any. Volumes and shared networks are never touched."""
+        """Stop and remove containers; True where there were any. Volumes and shared networks are never touched.
+
+        With all its services, the project's own networks go too.
+        """
         self.stop(services)
         names = [found["name"] for found in self.containers(services)]
         if names:
             self.docker("rm", "--force", *names)
+        if not services:
+            mine = f"label=com.docker.compose.project={self.name}"
+            networks = self.docker("network", "ls", "--quiet", "--filter", mine).split()
+            # One that somebody has joined by hand stays.
+            self.run(["docker", "network", "rm", *networks]) if networks else None
         return bool(names)
 
 

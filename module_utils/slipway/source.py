@@ -28,7 +28,7 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Export:
-    """An exported revision. `date` is the author's date (ISO 8601); `created` is False if it was there."""
+    """An exported revision. `date` is the author's date (ISO 8601, UTC); `created` is False if it was there."""
 
     revision: str
     short: str
@@ -65,7 +65,7 @@ def export_git(run: Runner, repo: str, version: str, dest: Path) -> Export:
     with _locked(dest):
         git_dir = _mirror(run, repo, version, dest) if is_url(repo) else _local(run, repo)
         commit = _commit(run, git_dir, repo, version)
-        subject, date = _git(run, git_dir, "log", "-1", "--format=%s%n%aI", commit).split("\n")[:2]
+        subject, date = _git(run, git_dir, "log", "-1", "--format=%s%n%at", commit).split("\n")[:2]
         files = _git(run, git_dir, "ls-tree", "--name-only", commit).split("\n")
         warnings = []
         if ".gitmodules" in files:
@@ -76,6 +76,8 @@ def export_git(run: Runner, repo: str, version: str, dest: Path) -> Export:
         created = not target.is_dir()
         if created:
             _archive(run, git_dir, commit, target)
+    # As a number: git's own ISO 8601 writes UTC as Z or +00:00, by its version.
+    date = _iso(int(date))
     return Export(commit, commit[:12], str(target), subject, date, _dirty(run, git_dir), created, warnings)
 
 
@@ -101,7 +103,7 @@ def export_tree(source: Path, dest: Path, exclude: Collection[str]) -> Export:
             if tree_revision(temporary, ())[0] != revision:
                 raise SourceError(f"{source} was changed while it was read: run again")
             temporary.rename(target)
-    date = datetime.fromtimestamp(newest, timezone.utc).isoformat(timespec="seconds")
+    date = _iso(newest)
     return Export(revision, revision[:17], str(target), f"files of {source.resolve()}", date, False, created)
 
 
@@ -236,3 +238,7 @@ def _archive(run: Runner, git_dir: Path, commit: str, target: Path) -> None:
         tar.extractall(temporary, filter="tar")
     packed.unlink()
     temporary.rename(target)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")

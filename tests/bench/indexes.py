@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure pg_indexes and pg_indexes_info against what a release would otherwise use.
 
-usage: tests/bench/indexes.py [--port 55490] [--loop 20] [--runs 3]
+usage: tests/bench/indexes.py [--port 22490] [--loop 20] [--runs 3]
 
 Starts slipway/postgres:17 in a container. Every figure is the median of --runs runs. The loop of
 community.postgresql.postgresql_idx runs over --loop indexes and is extrapolated to 500, as it costs by item;
@@ -162,7 +162,7 @@ def playbook(tasks: list[dict[str, Any]]) -> Callable[[], None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=55490)
+    parser.add_argument("--port", type=int, default=22490)
     parser.add_argument("--loop", type=int, default=20)
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()

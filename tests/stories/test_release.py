@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from conftest import System, on, ship, traffic
 
 
@@ -20,6 +22,40 @@ def test_first_release_on_empty_hosts_and_then_nothing_to_do(reviews: System) ->
     assert again.changed == 0, again.output[-4000:]
     assert {host: reviews.containers(host) for host in before} == before
     assert len(reviews.records()) == 1
+
+
+def test_a_container_that_was_restarted_once_is_no_reason_to_take_down_what_serves(reviews: System) -> None:
+    ship(reviews, "v1")
+    name = next(name for name in reviews.containers("app1") if "-web-1" in name)
+    on("app1", f"kill -9 $(docker inspect -f '{{{{.State.Pid}}}}' {name})")
+    deadline = time.monotonic() + 30
+    while on("app1", f"docker inspect -f '{{{{.State.Health.Status}}}}' {name}").strip() != "healthy":
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    before = reviews.containers("app1")
+    done = reviews.deploy("v1")
+    assert done.code == 0, done.output[-4000:]
+    assert done.changed == 0
+    assert "is live already, nothing to ship" in done.output
+    assert reviews.containers("app1") == before
+
+
+def test_a_look_at_what_serves_that_fails_takes_nothing_down(reviews: System) -> None:
+    ship(reviews, "v1")
+    before = {host: set(reviews.containers(host)) for host in ("app1", "app2")}
+    on("app2", "systemctl stop docker.socket docker")
+    try:
+        done = reviews.deploy("v1")
+        assert done.code != 0
+        assert "NO-GO" in done.output, done.output[-3000:]
+        assert set(reviews.containers("app1")) == before["app1"]
+    finally:
+        on("app2", "systemctl start docker")
+    deadline = time.monotonic() + 60
+    while set(reviews.containers("app2")) != before["app2"]:
+        assert time.monotonic() < deadline, reviews.containers("app2", running=False)
+        time.sleep(0.5)
+    assert reviews.deploy("v1").code == 0
 
 
 def test_the_next_release_and_the_way_back_fail_no_request(reviews: System) -> None:

@@ -46,3 +46,14 @@ def test_readiness(seen: dict[str, Any], uptime: float, state: str) -> None:
 )
 def test_complaints(seen: dict[str, Any], words: str) -> None:
     assert words in core.complaint(container(**seen))
+
+
+def test_restarts_from_before_are_no_failure_of_this_start() -> None:
+    running = container(restarts=1, health="healthy")
+    assert core.readiness(running, 99, 2, restarts=1) == "ready"
+    assert core.readiness(running, 99, 2, restarts=0) == "failed"
+
+
+def test_the_exit_code_of_a_container_that_runs_again_is_not_known() -> None:
+    assert "exit code" not in core.complaint(container(restarts=1, exit_code=0))
+    assert "exit code 3" in core.complaint(container(restarts=1, exit_code=3, status="restarting"))

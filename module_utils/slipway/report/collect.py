@@ -209,7 +209,7 @@ def assemble(data: dict[str, Any]) -> dict[str, Any]:
     report["gate_counts"] = {
         verdict: sum(gate["verdict"] == verdict for gate in gates) for verdict in GATE_VERDICTS
     }
-    report["decision"], report["decision_reason"] = _decision(release["verdict"], gates)
+    report["decision"], report["decision_reason"] = _decision(release["verdict"], gates, ended)
     return report
 
 
@@ -241,11 +241,13 @@ def _reason(report: dict[str, Any]) -> str | None:
     return None
 
 
-def _decision(verdict: str | None, gates: list[dict[str, Any]]) -> tuple[str, str]:
+def _decision(verdict: str | None, gates: list[dict[str, Any]], ended: list[str | None]) -> tuple[str, str]:
     failed = [f"{gate['name']} on {gate['host']}" for gate in gates if gate["verdict"] == "fail"]
     if verdict != "live":
         return NO_GO, _MEANING.get(verdict or "", "the run ended without a verdict")
     if failed:
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
         return NO_GO, f"failed: {', '.join(failed[:3])}{more}"
+    if ended:
+        return NO_GO, f"the run failed in {_latest(ended) or 'a step of its own'}; what was live stays live"
     return GO, "no gate failed"

@@ -118,6 +118,8 @@ def summary_lines(report: dict[str, Any], written: str) -> list[tuple[str, str]]
     name = " ".join(str(release[key]) for key in ("system", "id") if release[key]) or "without an id"
     version = f" ({release['version']})" if release.get("version") else ""
     what = "rollback" if release["kind"] == "rollback" else "release"
+    if release.get("nothing_to_do"):
+        what, version = "release", f"{version} is live already, nothing to ship"
     lines = [("", line(what, f"{name}{version}, {duration(run['seconds'])}"))]
     if run["check"]:
         lines.append(("fail" if failures else "pass", line("plan", "check mode: nothing was changed")))

@@ -81,7 +81,7 @@ def system(stateful_elsewhere: bool = False) -> System:
     addresses = {"app1": "127.0.0.1", "app2": "127.0.0.2", "data1": "192.0.2.7"}
     return System(
         name=NAME,
-        port_base=55800 - 100,  # so that green starts at 55800
+        port_base=22800 - 100,  # so that green starts at 22800
         services={service.name: service for service in services},
         app_hosts=["app1", "app2"],
         data_hosts=["data1" if stateful_elsewhere else "app1"],

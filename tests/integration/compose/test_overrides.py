@@ -29,14 +29,14 @@ def test_config_of_a_colour(compose: Compose, run: Run) -> None:
     assert web["deploy"]["replicas"] == 2
     assert web["stop_grace_period"] == "1s"
     assert [(port["host_ip"], port["published"], port["target"]) for port in web["ports"]] == [
-        ("127.0.0.1", "55700-55701", 8000)
+        ("127.0.0.1", "22700-22701", 8000)
     ]
     assert list(web["depends_on"]) == ["api"]
     assert web["environment"]["SEEN"] == "a$$b"
     assert web["environment"]["TOLD"] == "a$$b"
     assert web["logging"]["options"]["max-size"] == "10m"
     assert web["labels"] == {"slipway.system": NAME, "slipway.release": "r1", "slipway.colour": "blue"}
-    assert seen["services"]["api"]["ports"][0]["published"] == "55720"
+    assert seen["services"]["api"]["ports"][0]["published"] == "22720"
     assert not seen["services"]["worker"].get("depends_on")
     assert seen["services"]["worker"].get("profiles") is None
     assert seen["networks"] == {
@@ -53,7 +53,7 @@ def test_config_of_the_second_host(compose: Compose, run: Run) -> None:
     assert set(seen["services"]) == {"web", "api", "migrate"}, (
         "the single-active worker runs on the first host"
     )
-    assert seen["services"]["web"]["ports"][0]["published"] == "55800-55801"
+    assert seen["services"]["web"]["ports"][0]["published"] == "22800-22801"
     assert seen["services"]["web"]["ports"][0]["host_ip"] == "127.0.0.2"
     assert seen["services"]["web"]["extra_hosts"] == ["db=127.0.0.1"]
     assert seen["networks"]["back"] == {"name": f"{NAME}-green_back", "ipam": {}, "driver": "bridge"}
@@ -98,9 +98,9 @@ def test_both_colours_beside_one_database(compose: Compose, run: Run) -> None:
     green = colour_override(compose, system(), "green", "app1", "r2", IMAGES)
     # Another range than the declared one, and no database port: other tests of this machine own those.
     stateful = stateful_override(compose, system(), "app1", IMAGES)
-    stateful["services"]["db"]["ports"].value = ["127.0.0.1:55845:5432"]
-    blue["services"]["web"]["ports"].value = ["127.0.0.1:55802-55803:8000"]
-    blue["services"]["api"]["ports"].value = ["127.0.0.1:55804:9000"]
+    stateful["services"]["db"]["ports"].value = ["127.0.0.1:22845:5432"]
+    blue["services"]["web"]["ports"].value = ["127.0.0.1:22802-22803:8000"]
+    blue["services"]["api"]["ports"].value = ["127.0.0.1:22804:9000"]
     run(NAME, stateful, "up", "-d", "--no-deps", "db")
     run(f"{NAME}-blue", blue, "up", "-d", "--no-deps", "web", "api", "worker")
     before = inspect(NAME, "db")[0]["Id"], inspect(f"{NAME}-blue", "web")[0]["Id"]
@@ -112,7 +112,7 @@ def test_both_colours_beside_one_database(compose: Compose, run: Run) -> None:
         for bindings in container["NetworkSettings"]["Ports"].values()
         for binding in bindings or []
     }
-    assert published == {"55800", "55801"}
+    assert published == {"22800", "22801"}
     assert len(inspect(f"{NAME}-blue", "web")) == 2
     mounted = {
         mount["Name"]

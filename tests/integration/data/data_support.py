@@ -16,7 +16,7 @@ from ansible.module_utils.slipway.pg_login import Login
 ROOT = Path(__file__).resolve().parents[3]
 APP = Path(__file__).parent / "app"
 PASSWORD = "geheim:und\\wichtig-4711"
-PORTS = range(55850, 55900)
+PORTS = range(22850, 22900)
 
 
 def sh(*command: str, check: bool = True, **more: t.Any) -> str:

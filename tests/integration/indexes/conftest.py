@@ -22,7 +22,7 @@ for user in (pg_index_apply, pg_index_build, pg_index_probe):
     user.LOCK_TIMEOUT = "1s"
 
 PASSWORD = "integration-only"
-PORTS = {"15": 55415, "17": 55417}
+PORTS = {"15": 22415, "17": 22417}
 EXTENSIONS = ("vector", "pg_trgm")
 
 

@@ -567,7 +567,7 @@ def pooler(t: Any, tmp_path: Any) -> Any:
     started = []
 
     def start(mode: str) -> int:
-        port = 55450 + len(started)
+        port = 22450 + len(started)
         (tmp_path / "users").write_text(f'"postgres" "{PASSWORD}"\n')
         (tmp_path / "pgbouncer.ini").write_text(
             f"[databases]\n* = host=127.0.0.1 port={t.server.port}\n"

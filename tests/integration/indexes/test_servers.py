@@ -74,13 +74,13 @@ def test_a_run_whose_server_crashes_waits_for_it_and_ends_well(t: Database, cras
 
 @pytest.fixture(scope="module")
 def primary() -> Any:
-    """A primary with a streaming standby beside it, on ports 55416 and 55418."""
+    """A primary with a streaming standby beside it, on ports 22416 and 22418."""
     server = Server(
         "17",
         "indexes-test-primary",
-        55416,
+        22416,
         "-p",
-        "127.0.0.1:55418:5433",
+        "127.0.0.1:22418:5433",
         settings="wal_level=replica max_wal_senders=4 wal_receiver_status_interval=1",
     )
     run = ("exec", "-u", "postgres", server.name)
@@ -110,7 +110,7 @@ def pair(primary: Server) -> Any:
         "ANALYZE t",
     )
     standby = object.__new__(Server)
-    standby.version, standby.name, standby.port = primary.version, primary.name, 55418
+    standby.version, standby.name, standby.port = primary.version, primary.name, 22418
     copy = Database(standby, "postgres")
     assert copy.value("SELECT pg_is_in_recovery()") is True
     caught = f"SELECT pg_last_wal_replay_lsn() >= '{db.value('SELECT pg_current_wal_lsn()')}'"
@@ -155,5 +155,5 @@ def test_a_standby_can_be_audited_and_its_scans_count_on_the_primary(pair: tuple
     assert seen["queries"][0]["usable"] is True
     assert [gate for gate in seen["gates"] if gate["verdict"] == "fail"] == []
     own = {item["name"]: item["scans"] for item in audit(db, wanted)["indexes"]}
-    both = audit(db, wanted, replicas=[{"login_host": "127.0.0.1", "login_port": 55418}])
+    both = audit(db, wanted, replicas=[{"login_host": "127.0.0.1", "login_port": 22418}])
     assert {item["name"]: item["scans"] for item in both["indexes"]}["t_b"] > own["t_b"]

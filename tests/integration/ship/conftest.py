@@ -238,9 +238,9 @@ def registry_server(tmp_path: Path) -> Iterator[dict[str, str]]:
     entry = ["docker", "run", "--rm", "--interactive", "slipway/registry:test", "htpasswd", "-niB", "deploy"]
     (tls / "htpasswd").write_text(sh(*entry, input="sesame-4711") + "\n")
     remove("ship-registry")
-    sh("docker", "run", "--detach", "--name", "ship-registry", "--publish", f"{address}:55900:5000",
+    sh("docker", "run", "--detach", "--name", "ship-registry", "--publish", f"{address}:22900:5000",
        "--volume", f"{tls}:/tls:ro", "slipway/registry:test")  # fmt: skip
-    url = f"{address}:55900"
+    url = f"{address}:22900"
     try:
         yield {
             "url": f"{url}/team",
