@@ -55,6 +55,11 @@ options:
       name: {description: What to call it., type: str}
       address: {description: Its address., type: str, required: true}
       port: {description: Its port., type: int, required: true}
+      route:
+        description: What the paths of its service begin with. Where targets differ in this, each is asked only for paths
+          that lead to it.
+        type: str
+      health: {description: Where its service tells its health; asked for where no other path leads to it., type: str}
   deadline:
     description: When every check must have settled, as a duration (V(90s), V(2m)) or seconds.
     type: str

@@ -22,6 +22,14 @@ options:
     description: The same for files that only root may read and nothing shows.
     type: dict
     default: {}
+  follows:
+    description:
+      - A directory of O(directory) that a new one stands for, such as that of the release before. The diff of a new file is
+        then one from the file of that name there.
+    type: dict
+    suboptions:
+      new: {description: The new directory., type: str, required: true}
+      old: {description: The one it follows., type: str, required: true}
   base64:
     description: Names in O(files) whose content is base64.
     type: list
@@ -57,12 +65,28 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway.release import write_atomically
 
 
+def predecessor(arguments: dict[str, Any], name: str) -> bytes:
+    """Return the content of the file that a new file follows; nothing where there is none."""
+    follows = arguments["follows"]
+    if not follows or not name.startswith(f"{follows['new']}/"):
+        return b""
+    old = Path(arguments["directory"]) / follows["old"] / name.removeprefix(f"{follows['new']}/")
+    return old.read_bytes() if old.is_file() else b""
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
             "files": {"type": "dict", "default": {}},
             "secret_files": {"type": "dict", "default": {}, "no_log": True},
+            "follows": {
+                "type": "dict",
+                "options": {
+                    "new": {"type": "str", "required": True},
+                    "old": {"type": "str", "required": True},
+                },
+            },
             "base64": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
@@ -84,7 +108,7 @@ def main() -> None:
                 {
                     "before_header": str(path),
                     "after_header": str(path),
-                    "before": before.decode(errors="replace"),
+                    "before": (before or predecessor(arguments, name)).decode(errors="replace"),
                     "after": content.decode(),
                 }
             )

@@ -76,6 +76,11 @@ options:
       name: {description: What to call it., type: str}
       address: {description: Its address., type: str, required: true}
       port: {description: Its port., type: int, required: true}
+      route:
+        description: What the paths of its service begin with. Where targets differ in this, each is asked only for paths
+          that lead to it.
+        type: str
+      health: {description: Where its service tells its health; asked for where no other path leads to it., type: str}
   moment:
     description: When this is, in the release. Flows with C(at) run only at the moments that lists.
     type: str

@@ -12,7 +12,7 @@ from .flow_context import BUILT_IN, METHODS, Context, StepFailed, misspelt_refer
 from .flow_request import COMMON_KEYS, RequestStep, one_action
 from .flow_sse import SseStep
 from .flow_steps import BurstStep, CacheStep, ConnectionsStep
-from .moments import Place
+from .moments import Place, serving
 from .predicates import SpecError, some_time, unfilled, unknown_keys
 from .redact import Redactor, secret_values
 
@@ -68,7 +68,7 @@ def parse_flows(
             problems.append(f"{where}: `flow`, its name, is required")
             continue
         problems += unknown_keys(given, ("flow", "steps", "always", "deadline", "defaults"), where)
-        for place in places:
+        for place in serving(places, given):
             try:
                 flows.append(_flow(given, place, redactor, validate_certs))
             except SpecError as error:

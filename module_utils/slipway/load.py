@@ -19,7 +19,7 @@ from .load_budget import Budget, parse_budgets
 from .load_engine import Engine, Route
 from .load_routes import parse_routes
 from .load_stats import Statistics
-from .moments import Place
+from .moments import Place, serving
 from .predicates import SpecError, some_time, unfilled, unknown_keys, whole
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -173,7 +173,7 @@ def parse_loads(raw: list[Any], places: list[Place], validate_certs: bool = True
             problems.append(f"{where}: name is required")
             continue
         problems += [*unknown_keys(given, _KEYS, where), *unfilled(given, where)]
-        for place in places:
+        for place in serving(places, given):
             try:
                 loads.append(_load(given, place, validate_certs))
             except SpecError as error:

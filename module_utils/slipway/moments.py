@@ -13,13 +13,30 @@ from .predicates import SpecError, show, unknown_keys
 MOMENTS = ("dark", "public", "demand")
 
 
+_METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
+
+
 class Place(NamedTuple):
-    """Where requests go: a base URL, and the address behind it. `name` tells replicas apart, or is empty."""
+    """Where requests go: a base URL, and the address behind it. `name` tells replicas apart, or is empty.
+
+    A replica of one service among several has the `route` its paths begin with, all `routes` of the system, and the
+    path at which its service tells its `health`.
+    """
 
     base_url: str | None
     connect_to: str | None = None
     ca_file: str | None = None
     name: str = ""
+    route: str = ""
+    routes: tuple[str, ...] = ()
+    health: str = ""
+
+    def serves(self, path: str) -> bool:
+        """Whether a path leads to this service: the longest route it begins with decides, as at the edge."""
+        if len(self.routes) < 2 or not path.startswith("/"):
+            return True
+        owner = max((route for route in self.routes if path.startswith(route)), key=len, default="")
+        return owner == self.route
 
     def label(self, name: str) -> str:
         """A name that is unique among places."""
@@ -40,13 +57,17 @@ def parse_places(
         raise SpecError("targets: an empty list would verify nothing")
     problems: list[str] = []
     places: list[Place] = []
+    routes = tuple(
+        sorted({str(one["route"]) for one in targets if isinstance(one, dict) and one.get("route")})
+    )
     for index, target in enumerate(targets):
         where = f"targets[{index}]"
-        problems += unknown_keys(target, ("name", "address", "port"), where)
+        problems += unknown_keys(target, ("name", "address", "port", "route", "health"), where)
         try:
             address = Address(str(target["address"]), int(target["port"]))
             parse_address(str(address))
-            places.append(Place(base_url, str(address), ca_file, str(target.get("name") or address)))
+            own = str(target.get("route") or ""), routes, str(target.get("health") or "")
+            places.append(Place(base_url, str(address), ca_file, str(target.get("name") or address), *own))
         except (KeyError, ValueError, SpecError) as error:
             problems.append(f"{where}: needs an address and a port ({error})")
     names = [place.name for place in places]
@@ -82,8 +103,12 @@ def at_moment(entries: Any, moment: str, where: str, default: tuple[str, ...] = 
 
 
 def spread_checks(entries: list[Any], places: list[Place]) -> list[Any]:
-    """Checks that name a path, once for each place; all others as they are."""
+    """Checks that name a path, once for each place that serves it; all others as they are.
+
+    A place that serves none of the paths is asked for the health of its service.
+    """
     spread: list[Any] = []
+    asked: set[Place] = set()
     for entry in entries:
         relative = _relative(entry)
         if relative is None:
@@ -91,11 +116,41 @@ def spread_checks(entries: list[Any], places: list[Place]) -> list[Any]:
             continue
         kind, given = relative
         for place in places:
+            if kind == "http" and not place.serves(str(given["path"])):
+                continue
             if place.base_url is None:
                 raise SpecError(f"{entry.get('name')}: {show(given)} needs a base URL")
             settled = _http(given, place) if kind == "http" else _tls(given, place)
             spread.append({**entry, "name": place.label(str(entry.get("name") or "")), kind: settled})
+            if kind == "http":
+                asked.add(place)
+    if entries:
+        spread += [
+            {"name": place.label("health"), "http": _http({"path": place.health}, place)}
+            for place in places
+            if place.health and len(place.routes) > 1 and place not in asked
+        ]
     return spread
+
+
+def paths_of(declared: Any) -> set[str]:
+    """Return the paths that a declared flow or load asks for."""
+    if isinstance(declared, list):
+        return {path for item in declared for path in paths_of(item)}
+    if not isinstance(declared, dict):
+        return set()
+    found = {
+        value for key, value in declared.items() if key in (*_METHODS, "path") and isinstance(value, str)
+    }
+    routes = declared.get("routes")
+    found |= {one for one in routes if isinstance(one, str)} if isinstance(routes, list) else set()
+    return found | {path for value in declared.values() for path in paths_of(value)}
+
+
+def serving(places: list[Place], declared: Any) -> list[Place]:
+    """Return the places that serve every path of a flow or load: one that crosses services is for the public address."""
+    wanted = paths_of(declared)
+    return [place for place in places if all(place.serves(path) for path in wanted)]
 
 
 def _relative(entry: Any) -> tuple[str, dict[str, Any]] | None:

@@ -23,6 +23,8 @@ _REPLICA = {
     "name": {"type": "str"},
     "address": {"type": "str", "required": True},
     "port": {"type": "int", "required": True},
+    "route": {"type": "str"},
+    "health": {"type": "str"},
 }
 # What all three modules take: where, when, and what is not to be shown.
 COMMON: dict[str, dict[str, Any]] = {

@@ -67,8 +67,10 @@ class ActionModule(LeanAction):  # type: ignore[misc]
             services = [service.name for service in system.stateful_on(host)]
             files["stateful/project.json"] = json.dumps({**spec, "services": services}, indent=2) + "\n"
         secret = {name: files.pop(name) for name in list(files) if name.endswith(f"/{env_file}")}
+        before = release.get("previous_content")
         module_arguments = {
             "directory": root,
+            **({"follows": {"new": directory, "old": f"releases/{before}"}} if before else {}),
             "files": files,
             "secret_files": secret,
             "base64": [
