@@ -131,7 +131,7 @@ class Colours:
         """Bring the host to the wanted state; ProjectError where a container can't."""
         workers = self.arguments["workers"]
         for colour in self.arguments["running"]:
-            self.up(colour, self.services(colour, "web"))
+            self.up(colour, self.services(colour, "web"), listening=True)
         if workers is not None:
             for colour in COLOURS:
                 # What is not a web service of either release is a worker.
@@ -146,12 +146,14 @@ class Colours:
         for colour in self.arguments["absent"]:
             self.projects[colour].remove()
 
-    def up(self, colour: str, services: list[str]) -> None:
+    def up(self, colour: str, services: list[str], listening: bool = False) -> None:
         """Run services of a colour."""
         if not services:
             return
         timeout, settled = self.arguments["timeout"], self.arguments["settled"]
-        self.projects[colour].up(services, recreate=True, timeout=timeout, settled=settled)
+        self.projects[colour].up(
+            services, recreate=True, timeout=timeout, settled=settled, listening=listening
+        )
 
     def pending(self, before: dict[str, list[dict[str, Any]]]) -> list[str]:
         """Say what `apply` would change."""

@@ -39,6 +39,7 @@ def summary(inspected: dict[str, Any]) -> Container:
         "error": state.get("Error", ""),
         "restarts": inspected.get("RestartCount", 0),
         "started_at": state.get("StartedAt", ""),
+        "pid": state.get("Pid", 0),
         "ports": ports,
     }
 
@@ -74,6 +75,40 @@ def readiness(container: Container, uptime: float, settled: float, restarts: int
     if container["health"] == "healthy":
         return "ready"
     return "ready" if uptime >= settled else "waiting"
+
+
+def listeners(table: str) -> dict[int, bool]:
+    """Return the TCP ports that are listened on, and whether only on a loopback address, from /proc/<pid>/net/tcp and tcp6.
+
+    Addresses are written as hexadecimal words in the byte order of the machine (proc_pid_net(5)).
+    """
+    found: dict[int, bool] = {}
+    for line in table.splitlines():
+        fields = line.split()
+        if len(fields) < 4 or fields[3] != "0A" or ":" not in fields[1]:
+            continue
+        address, _, port = fields[1].partition(":")
+        loopback = (
+            address.endswith("7F") if len(address) == 8 else address == "00000000000000000000000001000000"
+        )
+        number = int(port, 16)
+        found[number] = found.get(number, True) and loopback
+    return found
+
+
+def deaf(container: Container, table: str) -> str:
+    """Say which published port nobody inside the container answers on; nothing where all is well."""
+    found = listeners(table)
+    for port in sorted({one["container_port"] for one in container["ports"]}):
+        if port not in found:
+            others = ", ".join(str(number) for number, inside in sorted(found.items()) if not inside)
+            return (
+                f"does not listen on port {port}, which app_services declares for {container['service']};"
+                f" it listens on {others or 'none'}"
+            )
+        if found[port]:
+            return f"listens on port {port} of a loopback address only: nobody outside the container reaches that"
+    return ""
 
 
 def complaint(container: Container) -> str:

@@ -17,6 +17,10 @@ from . import containers as core
 Run = Callable[[list[str]], tuple[int, str, str]]
 
 
+# Seconds an application that is healthy may take until it listens where it should.
+LISTEN_GRACE = 10.0
+
+
 class ProjectError(Exception):
     """What docker refused, or which container did not become ready and why; `logs` has their last lines by name."""
 
@@ -116,11 +120,13 @@ class Project:
                 if one["name"] not in existing:
                     self.docker(kind, "create", *_options(one), one["name"])
 
-    def up(self, services: list[str], *, recreate: bool, timeout: float, settled: float) -> None:
+    def up(
+        self, services: list[str], *, recreate: bool, timeout: float, settled: float, listening: bool = False
+    ) -> None:
         """Create and start what is missing or (with `recreate`) changed, and return when every container is ready.
 
         Raises ProjectError as soon as one can't become ready, or after `timeout` seconds. A container without a health
-        check is ready when it has been up for `settled` seconds.
+        check is ready when it has been up for `settled` seconds. With `listening`, its published ports must be listened on.
         """
         self.ensure()
         keep = [] if recreate else ["--no-recreate"]
@@ -141,6 +147,13 @@ class Project:
                 )
                 for found in containers
             }
+            quiet = {found["name"]: _deaf(found) for found in containers if listening}
+            for found in containers:
+                if states[found["name"]] == "ready" and quiet.get(found["name"]):
+                    # One that calls itself healthy will not come round; any other may still be starting.
+                    late = found["health"] == "healthy" and uptime > LISTEN_GRACE
+                    states[found["name"]] = "failed" if late else "waiting"
+                    found["deaf"] = quiet[found["name"]]
             failed = [found for found in containers if states[found["name"]] == "failed"]
             waiting = [found for found in containers if states[found["name"]] == "waiting"]
             if containers and not failed and not waiting:
@@ -156,7 +169,9 @@ class Project:
         for found in unready:
             _code, output, error = self.run(["docker", "logs", "--tail", "20", found["name"]])
             logs[found["name"]] = (output + error).strip()
-            lines.append(f"{found['name']} {core.complaint(found)} (after {seconds:.0f} s). Its last lines:")
+            lines.append(
+                f"{found['name']} {found.get('deaf') or core.complaint(found)} (after {seconds:.0f} s). Its last lines:"
+            )
             lines += [f"    {line}" for line in logs[found["name"]].splitlines()] or [
                 "    (it printed nothing)"
             ]
@@ -209,6 +224,15 @@ def _options(one: dict[str, Any]) -> list[str]:
             word for key in ("subnet", "gateway") if pool.get(key) for word in (f"--{key}", str(pool[key]))
         ]
     return options
+
+
+def _deaf(container: core.Container) -> str:
+    """Say which published port of a container nobody listens on; nothing where that can't be seen."""
+    try:
+        tables = [Path(f"/proc/{container['pid']}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    except OSError:
+        return ""
+    return core.deaf(container, "\n".join(tables)) if container["pid"] else ""
 
 
 def _running(containers: list[core.Container]) -> set[tuple[str, str]]:

@@ -57,3 +57,35 @@ def test_restarts_from_before_are_no_failure_of_this_start() -> None:
 def test_the_exit_code_of_a_container_that_runs_again_is_not_known() -> None:
     assert "exit code" not in core.complaint(container(restarts=1, exit_code=0))
     assert "exit code 3" in core.complaint(container(restarts=1, exit_code=3, status="restarting"))
+
+
+# As a kernel writes it: 0.0.0.0:8000, 127.0.0.11:41234 (Docker's resolver), an established connection, [::1]:9000.
+TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid
+   0: 00000000:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000 10001
+   1: 0B00007F:A112 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0
+   2: 0200A8C0:1F40 0100A8C0:C350 01 00000000:00000000 00:00000000 00000000 10001
+  sl  local_address                         remote_address                        st
+   0: 00000000000000000000000001000000:2328 00000000000000000000000000000000:0000 0A 00000000:00000000
+"""
+
+
+def test_who_listens() -> None:
+    assert core.listeners(TABLE) == {8000: False, 41234: True, 9000: True}
+
+
+@pytest.mark.parametrize(
+    ("port", "said"),
+    [
+        (8000, ""),
+        (8001, "does not listen on port 8001, which app_services declares for web; it listens on 8000"),
+        (9000, "loopback address only"),
+    ],
+)
+def test_a_port_that_nobody_listens_on_is_named(port: int, said: str) -> None:
+    found = container(service="web", ports=[{"address": "10.0.0.1", "port": 18000, "container_port": port}])
+    assert said in core.deaf(found, TABLE) and bool(said) == bool(core.deaf(found, TABLE))
+
+
+def test_where_nothing_listens_that_is_said() -> None:
+    found = container(service="web", ports=[{"address": "10.0.0.1", "port": 18000, "container_port": 80}])
+    assert core.deaf(found, "").endswith("none")
