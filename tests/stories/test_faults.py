@@ -107,9 +107,7 @@ def test_a_killed_controller_interrupts_nobody_and_the_next_run_settles_it(
 ) -> None:
     ship(reviews, "v1")
     with traffic(reviews, rate=50) as seen:
-        run = reviews.start(
-            "deploy.yml", app_version="v2", release_force=True, edge_headers={"X-Candidate": "yes"}
-        )
+        run = reviews.start("deploy.yml", app_version="v2", release_force=True)
         until(run, HEADLINES[phase])
         time.sleep(0.8)
         os.killpg(run.pid, signal.SIGKILL)
@@ -122,7 +120,18 @@ def test_a_killed_controller_interrupts_nobody_and_the_next_run_settles_it(
     seen.assert_none_failed()
     assert all(record.get("verdict") for record in reviews.records())
     assert reviews.version() == "1.0.0"
+
+
+def test_a_release_that_is_taken_back_leaves_the_edge_as_it_was(reviews: System) -> None:
+    ship(reviews, "v1")
+    run = reviews.start("deploy.yml", app_version="v2", edge_headers={"X-Candidate": "yes"})
+    until(run, HEADLINES["confirm"])
+    assert "x-candidate: yes" in reviews.headers()
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert reviews.rollback().code == 0
     assert "x-candidate" not in reviews.headers()
+    assert reviews.version() == "1.0.0"
 
 
 def test_the_second_of_two_deploys_is_told_who_is_at_it(reviews: System) -> None:
