@@ -30,10 +30,13 @@ class Problem:
         return asdict(self)
 
 
-def near_miss(name: object, known: Iterable[object]) -> str:
-    """Return the known name that `name` is probably a typing error of, or an empty text."""
+def near_miss(name: object, known: Iterable[object], cutoff: float = 0.65) -> str:
+    """Return the known name that `name` is probably a typing error of, or an empty text.
+
+    `cutoff` is the least share of equal letters (0 to 1, difflib's ratio); 0.65 suits names that are wrong for certain.
+    """
     by_lower = {str(one).lower(): str(one) for one in known}
-    found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.65)
+    found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[found[0]] if found else ""
 
 

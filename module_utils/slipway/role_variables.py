@@ -17,6 +17,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from .declaration import OWN_PREFIXES, VARIABLES, Fault
 from .problems import near_miss
 
+# `database_name` and `edge_tls_mode` may well be somebody's own; `database_logn` and `edge_tsl` are not.
+CUTOFF = 0.85
 Options = Mapping[str, dict[str, Any]]
 
 
@@ -45,7 +47,7 @@ def faults(
             if not _is_template(value):
                 yield from _judged(name, value, options[name])
         elif name not in VARIABLES and name.startswith(prefixes) and declared(name):
-            near = near_miss(name, known)
+            near = near_miss(name, known, CUTOFF)
             if near:
                 yield (name,), "is not a variable of slipway", f"did you mean '{near}'?"
 

@@ -256,6 +256,9 @@ def test_variables_of_roles(name: str, value: Any, expected: str) -> None:
         ("watch_seconds", 5),
         ("indexes_declared", [{"name": "{{ x }}"}]),
         ("vault_password", "x"),
+        ("database_name", "shop"),
+        ("database_url", "postgresql://"),
+        ("edge_tls_mode", "x"),
     ],
 )
 def test_what_may_be_meant_is_left_to_the_roles(name: str, value: Any) -> None:
