@@ -313,17 +313,18 @@ def planned(migrations: Migrations, params: dict[str, Any], reason: str) -> dict
         "name": "migrations pending",
         "value": "unknown",
         "limit": "any number",
+        "verdict": "inconclusive",
         "detail": reason,
     }
-    unknown = {"changed": False, "pending": [], "gates": [{**gate, "verdict": "inconclusive"}]}
+    result: dict[str, Any] = {"changed": False, "pending": [], "gates": [gate]}
     if params["revisions"] is None:
-        return unknown
+        return result
     try:
         applied = migrations.applied()
     except MigrationError as error:
         if not params["first"]:
             gate["detail"] = f"{reason}; {error}"
-            return {**unknown, "gates": [{**gate, "verdict": "inconclusive"}]}
+            return result
         applied = []
     try:
         left = pending(params["revisions"], applied)
@@ -331,15 +332,9 @@ def planned(migrations: Migrations, params: dict[str, Any], reason: str) -> dict
         gate.update(
             value=str(error), verdict="fail", detail="the tool would refuse; is this an older release?"
         )
-        return {
-            "changed": False,
-            "pending": [],
-            "gates": [gate],
-            "failed": True,
-            "msg": f"Migrations: {error}",
-        }
+        return {**result, "failed": True, "msg": f"Migrations: {error}"}
     gate.update(value=len(left), verdict="pass", detail=", ".join(one["revision"] for one in left))
-    return {"changed": bool(left), "pending": left, "gates": [gate]}
+    return {**result, "changed": bool(left), "pending": left}
 
 
 def main() -> None:

@@ -25,14 +25,16 @@ from ansible.module_utils import basic
 from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
+from .lean_host import MARK
+
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGE = "ansible.module_utils.slipway"
 _IMPORT = re.compile(
     rf"^ *from (\.+|{re.escape(PACKAGE)}\b)\.?([\w.]*) import ([^\n(]+|\([^)]+\))", re.MULTILINE
 )
 _DOCUMENTATION = re.compile(r'^(DOCUMENTATION|EXAMPLES|RETURN) = r""".*?"""\n', re.MULTILINE | re.DOTALL)
-# Begins what a module says, whatever a login shell has said before.
-MARK = "\n--slipway--"
+# Read when the plugin is loaded: once a run, not once a task.
+_HOST = (PROJECT / "module_utils" / "slipway" / "lean_host.py").read_text()
 _VALIDATION = ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by")
 
 
@@ -116,7 +118,6 @@ def program(
 ) -> str:
     """Return the program to feed to a host's Python. No text in `secrets` will be in what it prints."""
     sources, _ = prepared(module)
-    host = (PROJECT / "module_utils" / "slipway" / "lean_host.py").read_text()
     given = json.dumps(
         {
             "texts": sources,
@@ -128,7 +129,7 @@ def program(
         },
         default=str,
     )
-    return f"{host}\nrun(**json.loads({given!r}))\n"
+    return f"{_HOST}\nrun(**json.loads({given!r}))\n"
 
 
 def _is_ours(name: str) -> bool:

@@ -1,6 +1,6 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The host's half of `lean`: run a module of ours from texts that came with it. Read by `lean`, never imported."""
+"""The host's half of `lean`: run a module of ours from texts that came with it. Sent by `lean` as a text."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import types
 from importlib.machinery import ModuleSpec
 from typing import Any, ClassVar, NoReturn
 
+# Begins what a module says, whatever a login shell has said before.
 MARK = "\n--slipway--"
 
 
@@ -61,35 +62,24 @@ class HostModule:
         """End as failed."""
         self._end({**result, "failed": True, "msg": msg})
 
-    def run_command(
-        self,
-        args: list[str],
-        data: str | None = None,
-        environ_update: dict[str, str] | None = None,
-        cwd: str | None = None,
-    ) -> tuple[int, str, str]:
+    def run_command(self, args: list[str]) -> tuple[int, str, str]:
         """Run a command; (127, '', why) where there is no such program."""
         try:
             done = subprocess.run(  # noqa: S603 - whoever calls names the command
                 args,
-                input=data or "",
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",
-                cwd=cwd,
-                env={**os.environ, **(environ_update or {})},
                 check=False,
             )
         except OSError as error:
             return 127, "", str(error)
         return done.returncode, done.stdout, done.stderr
 
-    def get_bin_path(self, name: str, required: bool = False) -> str | None:
+    def get_bin_path(self, name: str) -> str | None:
         """Return where a program lies; looks into the sbin directories too."""
-        found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
-        if required and not found:
-            self.fail_json(msg=f"{name} is not on this host")
-        return found
+        return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
 
     def _end(self, result: dict[str, Any]) -> NoReturn:
         if self._warnings:

@@ -89,15 +89,21 @@ class Migrations:
         if login is None:
             yield
             return
+        with self._connected(login, "slipway:migrate"):
+            key = zlib.crc32(b"migrate") & 0x7FFFFFFF
+            deadline = time.monotonic() + wait
+            while not self._one("SELECT pg_try_advisory_lock(%s, %s)", LOCK_CLASS, key):
+                if time.monotonic() > deadline:
+                    raise MigrationError(self._who_holds(key, wait))
+                time.sleep(0.5)
+            yield
+
+    @contextlib.contextmanager
+    def _connected(self, login: Login, application: str) -> t.Iterator[pg_manifest.Connection]:
+        """Have a connection while the block runs. Raises MigrationError for whatever the server refuses."""
         try:
-            with connect(login, "slipway:migrate") as self.conn:
-                key = zlib.crc32(b"migrate") & 0x7FFFFFFF
-                deadline = time.monotonic() + wait
-                while not self._one("SELECT pg_try_advisory_lock(%s, %s)", LOCK_CLASS, key):
-                    if time.monotonic() > deadline:
-                        raise MigrationError(self._who_holds(key, wait))
-                    time.sleep(0.5)
-                yield
+            with connect(login, application) as self.conn:
+                yield self.conn
         except psycopg.Error as error:
             raise MigrationError(f"{login}: {str(error).strip()}") from error
         finally:
@@ -120,15 +126,10 @@ class Migrations:
             raise MigrationError(
                 "the database can't be looked at from here (no login, or psycopg is missing)"
             )
-        try:
-            with connect(self.options.login, "slipway:plan") as self.conn:
-                if self.tool.list_applied:
-                    return _listed(self.conn, *self.tool.list_applied)
-                return [name for name in self._booked().split(",") if name]
-        except psycopg.Error as error:
-            raise MigrationError(f"{self.options.login}: {str(error).strip()}") from error
-        finally:
-            self.conn = None
+        with self._connected(self.options.login, "slipway:plan") as conn:
+            if self.tool.list_applied:
+                return pg_manifest.listed(conn, *self.tool.list_applied)
+            return [name for name in self._booked().split(",") if name]
 
     def sql(self, state: State) -> tuple[str, str]:
         """The pending migrations as SQL and the reason why there is none: one of the two is empty."""
@@ -365,14 +366,3 @@ def _revert_gate(left: list[str], lost: list[str], compared: bool) -> Gate:
         "verdict": verdict,
         "detail": detail,
     }
-
-
-def _listed(conn: pg_manifest.Connection, table: str, query: str) -> list[str]:
-    """What a query says of each table of that name; `{table}` in the query is its name, quoted."""
-    found = conn.execute(
-        "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relname = %s AND c.relkind IN ('r', 'p')",
-        [table],
-    ).fetchall()
-    return [
-        str(row[0]) for (name,) in found for row in conn.execute(query.replace("{table}", name)).fetchall()
-    ]

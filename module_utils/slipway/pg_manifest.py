@@ -171,6 +171,16 @@ def revision(conn: Connection) -> dict[str, str]:
     return found
 
 
+def listed(conn: Connection, table: str, query: str) -> list[str]:
+    """What a query says of each table of that name; ``{table}`` in the query is the table."""
+    return [
+        str(row[0])
+        for schema, name, _kind in conn.execute(RELATIONS, [["r", "p"]]).fetchall()
+        if name == table
+        for row in conn.execute(sql.SQL(query).format(table=sql.Identifier(schema, name))).fetchall()
+    ]
+
+
 def compare(expected: Manifest, actual: Manifest) -> list[str]:
     """What a restored database lacks or has in excess, one sentence each; empty when it is the same."""
     found = []

@@ -147,13 +147,12 @@ class Project:
                 )
                 for found in containers
             }
-            quiet = {found["name"]: _deaf(found) for found in containers if listening}
-            for found in containers:
-                if states[found["name"]] == "ready" and quiet.get(found["name"]):
+            for found in containers if listening else ():
+                if states[found["name"]] == "ready" and (quiet := _deaf(found)):
                     # One that calls itself healthy will not come round; any other may still be starting.
                     late = found["health"] == "healthy" and uptime > LISTEN_GRACE
                     states[found["name"]] = "failed" if late else "waiting"
-                    found["deaf"] = quiet[found["name"]]
+                    found["deaf"] = quiet
             failed = [found for found in containers if states[found["name"]] == "failed"]
             waiting = [found for found in containers if states[found["name"]] == "waiting"]
             if containers and not failed and not waiting:
@@ -201,8 +200,9 @@ class Project:
         if not services:
             mine = f"label=com.docker.compose.project={self.name}"
             networks = self.docker("network", "ls", "--quiet", "--filter", mine).split()
-            # One that somebody has joined by hand stays.
-            self.run(["docker", "network", "rm", *networks]) if networks else None
+            if networks:
+                # Not `docker`, which raises: one that somebody has joined by hand stays.
+                self.run(["docker", "network", "rm", *networks])
         return bool(names)
 
 
