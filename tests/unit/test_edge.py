@@ -127,3 +127,28 @@ def test_what_was_seen_last_is_said(server: http.server.ThreadingHTTPServer) -> 
 def test_nobody_listens() -> None:
     with pytest.raises(edge.EdgeError, match="ConnectionRefusedError"):
         edge.confirm(edge.Address("site.test", port=1, tls=False), "green", 1, time.monotonic() + 0.1)
+
+
+def test_servers_that_do_not_answer_or_answer_5xx_are_named() -> None:
+    class Asked(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503 if self.path == "/ill" else 200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Asked)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"127.0.0.1:{server.server_port}"
+    try:
+        well = {"address": address, "path": "/health"}
+        assert edge.unready([well], "shop.example.test") == []
+        found = edge.unready(
+            [well, {"address": address, "path": "/ill"}, {"address": "127.0.0.1:1", "path": "/"}],
+            "shop.example.test",
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert len(found) == 2 and "status 503" in found[0] and found[1].startswith("127.0.0.1:1:")

@@ -102,3 +102,16 @@ def test_relative_imports_of_a_package_are_followed() -> None:
     sources = lean.texts("health_check")
     assert f"{lean.PACKAGE}.checks.http" in sources
     assert f"{lean.PACKAGE}.http_client" in sources
+
+
+def test_the_edge_is_not_turned_to_a_colour_that_does_not_answer(tmp_path: Path) -> None:
+    (tmp_path / "blue").touch()
+    arguments = {
+        "directory": str(tmp_path),
+        "colour": "green",
+        "domain": "shop.example.test",
+        "servers": [{"address": "127.0.0.1:1", "path": "/health"}],
+    }
+    said = run("edge_switch", arguments)
+    assert said["failed"] and "127.0.0.1:1" in said["msg"] and said["colour"] == "blue"
+    assert [path.name for path in tmp_path.iterdir()] == ["blue"]

@@ -417,3 +417,48 @@ def test_a_declared_contraction_is_applied_and_check_mode_is_not(app: Applicatio
         assert not conn.execute(
             "SELECT FROM pg_attribute WHERE attname = 'note' AND NOT attisdropped"
         ).fetchone()
+
+
+@pytest.mark.parametrize(
+    ("tool", "table", "left"),
+    [
+        ("alembic", "", ["r2"]),
+        (
+            "django",
+            "CREATE SCHEMA shop; CREATE TABLE shop.django_migrations (app text, name text);"
+            " INSERT INTO shop.django_migrations VALUES ('votes', '0001_initial')",
+            ["votes.0002_more"],
+        ),
+        (
+            "prisma",
+            "CREATE TABLE _prisma_migrations (migration_name text, finished_at timestamptz, rolled_back_at timestamptz);"
+            " INSERT INTO _prisma_migrations VALUES ('a', now(), NULL), ('b', NULL, NULL), ('c', now(), now())",
+            ["b", "c"],
+        ),
+    ],
+)
+def test_a_plan_without_an_image_asks_the_tools_own_table(
+    app: Application, tool: str, table: str, left: list[str]
+) -> None:
+    names = {
+        "alembic": ["r1", "r2"],
+        "django": ["votes.0001_initial", "votes.0002_more"],
+        "prisma": ["a", "b", "c"],
+    }
+    if table:
+        with connection(app.login) as conn:
+            conn.execute(table)
+    revisions = [
+        {"revision": name, "parents": ["r1"] if name == "r2" else [], "message": ""} for name in names[tool]
+    ]
+    nowhere = {**app.compose, "files": ["/nowhere/compose.yaml"]}
+    planned = app.run("upgraded", check=True, tool=tool, revisions=revisions, compose=nowhere)
+    assert [one["revision"] for one in planned["pending"]] == left
+    assert planned["gates"][0]["verdict"] == "pass" and planned["gates"][0]["value"] == len(left)
+
+
+def test_a_plan_from_an_older_source_says_that_the_tool_would_refuse(app: Application) -> None:
+    nowhere = {**app.compose, "files": ["/nowhere/compose.yaml"]}
+    older = [{"revision": "r0", "parents": ["base"], "message": ""}]
+    planned = app.run("upgraded", check=True, revisions=older, compose=nowhere)
+    assert planned["failed"] and "stands at revision r1" in planned["msg"]
