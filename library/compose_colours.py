@@ -46,6 +46,11 @@ options:
     description: Seconds until every container must be ready.
     type: int
     default: 120
+  wait:
+    description:
+      - Return when every container is ready. V(false) returns when they have been started, for a call that waits later.
+    type: bool
+    default: true
   settled:
     description: Seconds a container without a health check must have been up.
     type: float
@@ -131,7 +136,7 @@ class Colours:
         """Bring the host to the wanted state; ProjectError where a container can't."""
         workers = self.arguments["workers"]
         for colour in self.arguments["running"]:
-            self.up(colour, self.services(colour, "web"), listening=True)
+            self.up(colour, "web")
         if workers is not None:
             for colour in COLOURS:
                 # What is not a web service of either release is a worker.
@@ -140,20 +145,17 @@ class Colours:
                 if colour != workers and idle:
                     self.projects[colour].stop(idle)
             if workers != "none":
-                self.up(workers, self.services(workers, "worker"))
+                self.up(workers, "worker")
         for colour in self.arguments["stopped"]:
             self.projects[colour].stop()
         for colour in self.arguments["absent"]:
             self.projects[colour].remove()
 
-    def up(self, colour: str, services: list[str], listening: bool = False) -> None:
-        """Run services of a colour."""
-        if not services:
-            return
-        timeout, settled = self.arguments["timeout"], self.arguments["settled"]
-        self.projects[colour].up(
-            services, recreate=True, timeout=timeout, settled=settled, listening=listening
-        )
+    def up(self, colour: str, kind: str) -> None:
+        """Run the services of a colour that are of a kind (web or worker)."""
+        if services := self.services(colour, kind):
+            patience = {name: self.arguments[name] for name in ("wait", "timeout", "settled")}
+            self.projects[colour].up(services, recreate=True, listening=kind == "web", **patience)
 
     def pending(self, before: dict[str, list[dict[str, Any]]]) -> list[str]:
         """Say what `apply` would change."""
@@ -189,6 +191,7 @@ def main() -> None:
             "workers": {"type": "str", "choices": [*COLOURS, "none"]},
             "colours": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 120},
+            "wait": {"type": "bool", "default": True},
             "settled": {"type": "float", "default": 2},
         },
         supports_check_mode=True,

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import calendar
 import json
+import time
 from typing import Any
 
 Container = dict[str, Any]
@@ -54,6 +56,15 @@ def parse_inspect(output: str) -> list[Container]:
     return sorted(
         (summary(entry) for entry in json.loads(output or "[]")), key=lambda container: container["name"]
     )
+
+
+def uptime(container: Container, now: float) -> float:
+    """Return the seconds a container has been up at `now` (seconds since the epoch); 0 where it was never started."""
+    seconds, _, fraction = container["started_at"].rstrip("Z").partition(".")
+    # Docker writes nanoseconds without trailing zeros, and the year 1 for never.
+    if not seconds or seconds.startswith("0001"):
+        return 0.0
+    return now - calendar.timegm(time.strptime(seconds, "%Y-%m-%dT%H:%M:%S")) - float(f"0.{fraction or 0}")
 
 
 def readiness(container: Container, uptime: float, settled: float, restarts: int = 0) -> str:

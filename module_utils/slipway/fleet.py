@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,10 @@ class Fleet:
             existing[host] = self._create(host, network)
         for host in started:
             existing[host].start()
-        variables = {host: self._variables(existing[host], key, time.monotonic() + timeout) for host in hosts}
+        with ThreadPoolExecutor(max_workers=len(hosts) or 1) as pool:
+            host_keys = pool.map(lambda host: self._let_in(existing[host], key, timeout), hosts)
+            variables = {host: self._variables(existing[host], key) for host in hosts}
+            self._know({variables[host]["ansible_host"]: line for host, line in zip(hosts, host_keys)})
         self._write(variables)
         return {**result, "hosts": variables}
 
@@ -162,15 +166,18 @@ class Fleet:
         container.start()
         return container
 
-    def _variables(self, container: Any, key: Path, deadline: float) -> dict[str, Any]:
+    def _know(self, host_keys: dict[str, str]) -> None:
+        """Have `known_hosts` say these keys of these addresses."""
+        known_hosts = self.directory / "known_hosts"
+        lines = known_hosts.read_text().splitlines() if known_hosts.exists() else []
+        kept = [line for line in lines if line.split(" ")[0] not in host_keys]
+        new = [*kept, *(f"{address} {host_key}" for address, host_key in host_keys.items())]
+        if sorted(new) != sorted(lines):
+            known_hosts.write_text("\n".join(new) + "\n")
+
+    def _variables(self, container: Any, key: Path) -> dict[str, Any]:
         address = container.labels["slipway.address"]
         known_hosts = self.directory / "known_hosts"
-        host_key = self._let_in(container, key.with_suffix(".pub").read_text().strip(), deadline)
-        lines = known_hosts.read_text().splitlines() if known_hosts.exists() else []
-        line = f"{address} {host_key}"
-        if line not in lines:
-            kept = [other for other in lines if not other.startswith(f"{address} ")]
-            known_hosts.write_text("\n".join([*kept, line]) + "\n")
         return {
             "ansible_connection": "ssh",
             "ansible_host": address,
@@ -183,11 +190,13 @@ class Fleet:
             "app_address": address,
         }
 
-    def _let_in(self, container: Any, public_key: str, deadline: float) -> str:
+    def _let_in(self, container: Any, key: Path, timeout: int) -> str:
         """Let the fleet's key log in, and return the key of the host; both through the engine, past the network."""
         # sshd is looked for, not only its key: the first connection must not be refused. The fleet may have been made
         # from another checkout, with another key.
         keys = "/root/.ssh/authorized_keys"
+        public_key = key.with_suffix(".pub").read_text().strip()
+        deadline = time.monotonic() + timeout
         script = (
             "systemctl is-active -q ssh.service && install -d -m 700 /root/.ssh &&"
             f" {{ grep -qsxF '{public_key}' {keys} || echo '{public_key}' >> {keys}; }} &&"

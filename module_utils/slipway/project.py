@@ -121,44 +121,48 @@ class Project:
                     self.docker(kind, "create", *_options(one), one["name"])
 
     def up(
-        self, services: list[str], *, recreate: bool, timeout: float, settled: float, listening: bool = False
+        self,
+        services: list[str],
+        *,
+        recreate: bool,
+        timeout: float,
+        settled: float,
+        listening: bool = False,
+        wait: bool = True,
     ) -> None:
         """Create and start what is missing or (with `recreate`) changed, and return when every container is ready.
 
         Raises ProjectError as soon as one can't become ready, or after `timeout` seconds. A container without a health
         check is ready when it has been up for `settled` seconds. With `listening`, its published ports must be listened on.
+        Without `wait` it returns when they have been started.
         """
         self.ensure()
         keep = [] if recreate else ["--no-recreate"]
         there = self.containers(services)
-        before, restarts = _running(there), {found["id"]: found["restarts"] for found in there}
+        restarts = {found["id"]: found["restarts"] for found in there}
         self.compose("up", "--detach", "--no-deps", "--no-build", "--pull", "never", *keep, *services)
         started = time.monotonic()
-        while True:
+        while wait:
             containers = self.containers(services)
-            uptime = time.monotonic() - started
-            # One that ran before has proved itself.
+            waited = time.monotonic() - started
             states = {
                 found["name"]: core.readiness(
-                    found,
-                    settled if _running([found]) <= before else uptime,
-                    settled,
-                    restarts.get(found["id"], 0),
+                    found, core.uptime(found, time.time()), settled, restarts.get(found["id"], 0)
                 )
                 for found in containers
             }
             for found in containers if listening else ():
                 if states[found["name"]] == "ready" and (quiet := _deaf(found)):
                     # One that calls itself healthy will not come round; any other may still be starting.
-                    late = found["health"] == "healthy" and uptime > LISTEN_GRACE
+                    late = found["health"] == "healthy" and waited > LISTEN_GRACE
                     states[found["name"]] = "failed" if late else "waiting"
                     found["deaf"] = quiet
             failed = [found for found in containers if states[found["name"]] == "failed"]
             waiting = [found for found in containers if states[found["name"]] == "waiting"]
             if containers and not failed and not waiting:
                 return
-            if failed or uptime > timeout:
-                raise self.unready(failed or waiting, services, uptime)
+            if failed or waited > timeout:
+                raise self.unready(failed or waiting, services, waited)
             time.sleep(0.2)
 
     def unready(self, unready: list[core.Container], services: list[str], seconds: float) -> ProjectError:

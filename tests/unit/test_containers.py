@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,21 @@ def container(**more: Any) -> core.Container:
         "name": "shop-blue-web-1", "status": "running", "health": "none", "health_output": "", "restarts": 0,
         "exit_code": 0, "oom_killed": False, "error": "", **more,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("started_at", "seconds"),
+    [
+        ("2026-11-22T05:54:57.123456789Z", 2.876543211),
+        ("2026-11-22T05:54:57.5Z", 2.5),
+        ("2026-11-22T05:54:58Z", 2.0),
+        ("0001-01-01T00:00:00Z", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_uptime(started_at: str, seconds: float) -> None:
+    now = datetime(2026, 11, 22, 5, 55, 0, tzinfo=UTC).timestamp()
+    assert core.uptime(container(started_at=started_at), now) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
