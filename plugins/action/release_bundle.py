@@ -77,7 +77,8 @@ class ActionModule(LeanAction):  # type: ignore[misc]
                 name for name in files if name.partition("/")[2].removeprefix(f"{release['id']}/") in binary
             ],
         }
-        return self.lean("release_files", module_arguments, task_vars or {})
+        result: dict[str, Any] = self.lean("release_files", module_arguments, task_vars or {})
+        return result
 
 
 def _source_files(root: Path, compose: Any, system: System) -> tuple[dict[str, str], set[str]]:

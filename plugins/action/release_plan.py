@@ -25,7 +25,7 @@ from ansible.module_utils.slipway.release import ReleaseError, live
 from ansible.module_utils.slipway.system import COLOURS
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc]
     """Runs on the controller only."""
 
     _requires_connection = False

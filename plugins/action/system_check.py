@@ -29,7 +29,7 @@ Keys = tuple[Any, ...]
 GROUPS = ("app", "edge", "data")
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc]
     """Judges the variables of the inventory; connects to no host."""
 
     TRANSFERS_FILES = False

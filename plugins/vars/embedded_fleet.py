@@ -29,7 +29,7 @@ from ansible.utils.vars import load_extra_vars
 FLEETS = Path(__file__).resolve().parents[2] / "var" / "fleet"
 
 
-class VarsModule(BaseVarsPlugin):
+class VarsModule(BaseVarsPlugin):  # type: ignore[misc]
     """Overlay of connection variables, by host."""
 
     def get_vars(self, loader: Any, path: str, entities: Any, cache: bool = True) -> dict[str, Any]:
