@@ -196,12 +196,26 @@ class Traffic:
         """Each client sent requests, and none of them failed."""
         for summary in self.results:
             assert summary["requests"] > 200, summary
-            assert summary["failed"] == 0, json.dumps(summary.get("failures", summary), indent=1)[:3000]
+            if summary["failed"]:
+                details = json.dumps(summary["failure_details"], indent=1)[:3000]
+                raise AssertionError(f"{summary['failures']}\n{details}\n{complaints()}")
 
     @property
     def releases(self) -> set[str]:
         """The versions that answered."""
         return {str(name) for summary in self.results for name in summary["releases"]}
+
+
+def complaints() -> str:
+    """Return what the applications on the fleet have logged of errors, and what the edge has, the last of it."""
+    logs = (
+        "for one in $(docker ps -aq); do docker inspect -f '{{.Name}} {{.State.Status}}' $one;"
+        " docker logs --since 10m $one 2>&1 | grep -iE -A30 'traceback|error|fatal' | tail -60; done"
+    )
+    edge = "tail -n 30 /var/log/nginx/error.log"
+    said = {host: on(host, logs, check=False) for host in ("app1", "app2", "data1")}
+    said["edge1"] = on("edge1", edge, check=False)
+    return "\n".join(f"-- {host}\n{text}" for host, text in said.items())
 
 
 @contextmanager
