@@ -23,7 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from integration.ship.conftest import Ansible, Host, registry_server, remove, sh
+from integration.ship.conftest import Ansible, Host, remove, sh
+from registry_server import registry_server
 
 MB = 1024 * 1024
 DOCKERFILE = """\

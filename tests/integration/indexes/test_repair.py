@@ -318,12 +318,9 @@ def test_giving_up_after_max_wait_leaves_nothing_behind(t: Any) -> None:
 def test_pg_dump_that_is_running_is_named(t: Any) -> None:
     t.sql("CREATE TABLE big AS SELECT g, repeat('x', 100) AS pad FROM generate_series(1, 1000) g")
     reader, writer = os.pipe()
-    environment = {**os.environ, "PGPASSWORD": PASSWORD}
     lock = t.other("BEGIN", "LOCK TABLE big IN ACCESS EXCLUSIVE MODE")
-    command = ["pg_dump", "-h", "127.0.0.1", "-p", str(t.server.port), "-U", "postgres", t.name]
-    if t.server.version != "15":
-        command = ["docker", "exec", "-i", t.server.name, "pg_dump", "-U", "postgres", t.name]
-    dump = subprocess.Popen(command, stdout=writer, stderr=subprocess.DEVNULL, env=environment)
+    command = ["docker", "exec", "-i", t.server.name, "pg_dump", "-U", "postgres", t.name]
+    dump = subprocess.Popen(command, stdout=writer, stderr=subprocess.DEVNULL)
     try:
         # It holds its snapshot and waits for the table, as a dump of a big table does while it copies.
         until(

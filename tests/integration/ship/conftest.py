@@ -8,12 +8,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from registry_server import registry_server
 
 ROOT = Path(__file__).resolve().parents[3]
 BIN = ROOT / ".venv" / "bin"
@@ -224,37 +224,9 @@ def build(tmp_path: Path) -> Any:
     return make
 
 
-@contextmanager
-def registry_server(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Run Debian's registry with TLS and a password, on an address both engines reach."""
-    folder = Path(__file__).parent / "registry"
-    sh("docker", "build", "--quiet", "--pull=false", "--tag", "slipway/registry:test", str(folder))
-    address = sh("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
-    tls = tmp_path / "tls"
-    tls.mkdir()
-    subject = ["-subj", "/CN=registry", "-addext", f"subjectAltName=IP:{address}"]
-    files = ["-keyout", f"{tls}/registry.key", "-out", f"{tls}/registry.crt"]
-    sh("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files)
-    entry = ["docker", "run", "--rm", "--interactive", "slipway/registry:test", "htpasswd", "-niB", "deploy"]
-    (tls / "htpasswd").write_text(sh(*entry, input="sesame-4711") + "\n")
-    remove("ship-registry")
-    sh("docker", "run", "--detach", "--name", "ship-registry", "--publish", f"{address}:22900:5000",
-       "--volume", f"{tls}:/tls:ro", "slipway/registry:test")  # fmt: skip
-    url = f"{address}:22900"
-    try:
-        yield {
-            "url": f"{url}/team",
-            "username": "deploy",
-            "password": "sesame-4711",
-            "ca": f"{tls}/registry.crt",
-        }
-    finally:
-        remove("ship-registry")
-        sh("rm", "-rf", f"/etc/docker/certs.d/{url}")
-
-
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The options of a registry that runs during the test."""
-    with registry_server(tmp_path) as options:
+    address = sh("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+    with registry_server(tmp_path, address) as options:
         yield options

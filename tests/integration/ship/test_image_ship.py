@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import registry_server
+
 from .conftest import MB, Ansible, Host, sh
 
 Build = Callable[..., str]
@@ -215,8 +217,8 @@ def test_through_a_registry(ansible: Ansible, host: Host, build: Build, registry
     assert not ansible.ship([{"reference": "ship-shop:v1"}], registry=registry)[host.name]["changed"]
 
     # The registry has lost everything, and the engine still believes the image is there.
-    sh("docker", "exec", "ship-registry", "sh", "-c", "rm -rf /var/lib/docker-registry/docker")
-    sh("docker", "restart", "--time", "0", "ship-registry")
+    sh("docker", "exec", registry_server.NAME, "sh", "-c", "rm -rf /var/lib/docker-registry/docker")
+    sh("docker", "restart", "--time", "0", registry_server.NAME)
     host.run("docker image ls -aq | xargs -r docker image rm -f")
     assert ansible.ship([{"reference": "ship-shop:v1"}], registry=registry)[host.name]["via"] == "registry"
     assert host.image_id("ship-shop:v1") == v1
