@@ -37,6 +37,7 @@ author:
 
 import atexit
 import contextlib
+import io
 import sys
 import time
 from pathlib import Path
@@ -78,6 +79,9 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
+        # Into a pipe, a log of CI say, Python would hold back minutes of output, that of action plugins too.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)
         self._run: Run | None = None
         self._report_path: Path | None = None
         self._settled = False
@@ -375,8 +379,6 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
         # A terminal that was closed must not keep a result out of the report.
         with contextlib.suppress(OSError):
             self._display.display(text, color=colour, stderr=stderr)
-            # Into a pipe, a log of CI say, Python would hold back minutes of output.
-            (sys.stderr if stderr else sys.stdout).flush()
 
 
 def _key(result: Any) -> tuple[str, str]:

@@ -75,6 +75,8 @@ class Controller:
                 **os.environ,
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
                 "ANSIBLE_STDOUT_CALLBACK": "default",
+                # Ansible's own callback holds back what goes into a pipe; slipway's does not.
+                "PYTHONUNBUFFERED": "1",
                 "ANSIBLE_SSH_CONTROL_PATH_DIR": str(directory / "cp"),
             },
             stdin=subprocess.DEVNULL,

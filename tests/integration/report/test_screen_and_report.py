@@ -76,7 +76,10 @@ class Project:
     def start(self, plays: list[dict[str, Any]], *arguments: str) -> subprocess.Popen[str]:
         (self.path / "deploy.yml").write_text(yaml.safe_dump(plays, sort_keys=False))
         program = Path(sys.executable).parent / "ansible-playbook"
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+        # As somebody who has set nothing.
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "PYTHON"))
+        }
         return subprocess.Popen(
             [str(program), "deploy.yml", *arguments],
             cwd=self.path,
@@ -415,6 +418,35 @@ def test_without_an_id_there_is_no_report_and_the_end_says_so(project: Project) 
     assert "report no report was written: the run ended before the release had a id" not in outcome.lines
     assert "report no report was written: the run ended before the release had its id" in outcome.lines
     assert not outcome.reports.exists()
+
+
+SAYS_AND_WAITS = """
+import pathlib, time
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        Display().display("half of it is done")
+        deadline = time.monotonic() + 20
+        while not pathlib.Path(self._task.args["until"]).exists():
+            if time.monotonic() > deadline:
+                return {"failed": True, "msg": "nobody has read it"}
+            time.sleep(0.05)
+        return {}
+"""
+
+
+def test_a_pipe_is_told_of_progress_while_it_happens(project: Project) -> None:
+    (project.path / "action_plugins").mkdir()
+    (project.path / "action_plugins" / "build.py").write_text(SAYS_AND_WAITS)
+    task = {"name": "build", "build": {"until": str(project.path / "read")}}
+    process = project.start([play("Build", "build", task, hosts=["app1"])])
+    assert process.stdout is not None
+    assert any("half of it is done" in line for line in process.stdout)
+    (project.path / "read").touch()
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
 
 
 @pytest.mark.parametrize(("number", "written"), [(signal.SIGINT, True), (signal.SIGKILL, False)])
