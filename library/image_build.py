@@ -70,10 +70,16 @@ options:
         required: true
       reference:
         description: >
-          The image's reference. One with a digest (C(postgres:17@sha256:...)) is pulled by it, and known on
-          the hosts by its tag and the start of its id (C(postgres:17-1f2e3d4c5b6a)).
+          The image's reference. One with a digest (C(postgres:17@sha256:...)) is pulled by it.
         type: str
         required: true
+  unpinned:
+    description: >
+      Services in O(references) whose image keeps its name. Any other image is known on the hosts by its tag and the start of
+      its id (C(shop-web:3f2a1b-1f2e3d4c5b6a)), a name that never comes to stand for another image.
+    type: list
+    elements: str
+    default: []
   ca_file:
     description: >
       CA bundle on the controller for builds behind a proxy that intercepts TLS, the build secret C(ca).
@@ -190,7 +196,7 @@ def built(module: AnsibleModule, build: Build) -> dict[str, Any]:
     source, revision = Path(module.params["source"]), module.params["revision"]
     image = inspect(module.run_command, build.tag)
     if image and image.labels.get(LABEL) == build.key(revision):
-        return described(build.tag, image, False, started)
+        return described(pinned(module, build.tag, image), image, False, started)
     if module.check_mode:
         return described(build.tag, None, True, started)
     environment = proxy_environment(module.params["proxy"] or {})
@@ -204,10 +210,22 @@ def built(module: AnsibleModule, build: Build) -> dict[str, Any]:
     if rc != 0:
         text = log.read_text(errors="replace")
         module.fail_json(msg=failure(build, command, text, time.monotonic() - started), rc=rc)
-    return described(build.tag, inspect(module.run_command, build.tag), True, started)
+    image = inspect(module.run_command, build.tag)
+    return described(pinned(module, build.tag, image) if image else build.tag, image, True, started)
 
 
-def referred(module: AnsibleModule, reference: str) -> dict[str, Any]:
+def pinned(module: AnsibleModule, reference: str, image: ImageFacts) -> str:
+    """Give an image the name that a release knows it by: one that never stands for another image.
+
+    Built again with other arguments, or pulled anew, a tag moves; on a host it would move under what is live.
+    """
+    name: str = pinned_tag(reference, image.id)
+    if not module.check_mode:
+        docker(module.run_command, "tag", image.id, name)
+    return name
+
+
+def referred(module: AnsibleModule, reference: str, pin: bool) -> dict[str, Any]:
     """Look up an image by reference, and pull it when it is missing."""
     started = time.monotonic()
     image = inspect(module.run_command, reference)
@@ -220,10 +238,8 @@ def referred(module: AnsibleModule, reference: str) -> dict[str, Any]:
                 f"Correct the reference, `docker login` to its registry, or bring it here with `docker load`"
             )
         image = inspect(module.run_command, reference)
-    if image and "@" in reference:
-        reference = pinned_tag(reference, image.id)
-        if not module.check_mode:
-            docker(module.run_command, "tag", image.id, reference)
+    if image and (pin or "@" in reference):
+        reference = pinned(module, reference, image)
     return described(reference, image, missing, started)
 
 
@@ -256,6 +272,7 @@ def main() -> None:
                     "reference": {"type": "str", "required": True},
                 },
             },
+            "unpinned": {"type": "list", "elements": "str", "default": []},
             "ca_file": {"type": "path"},
             "proxy": {
                 "type": "dict",
@@ -282,7 +299,9 @@ def main() -> None:
     try:
         images = {build.service: built(module, build) for build in builds}
         for image in module.params["references"]:
-            images[image["service"]] = referred(module, image["reference"])
+            images[image["service"]] = referred(
+                module, image["reference"], image["service"] not in module.params["unpinned"]
+            )
     except DockerError as error:
         module.fail_json(msg=f"{error}. Is Docker installed and running on the controller?")
     module.exit_json(

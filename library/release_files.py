@@ -35,6 +35,16 @@ options:
     type: list
     elements: str
     default: []
+  executable:
+    description: Names in O(files) that are programs.
+    type: list
+    elements: str
+    default: []
+  hidden:
+    description: Names in O(files) that are not shown in a diff.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -88,6 +98,8 @@ def main() -> None:
                 },
             },
             "base64": {"type": "list", "elements": "str", "default": []},
+            "executable": {"type": "list", "elements": "str", "default": []},
+            "hidden": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -98,12 +110,12 @@ def main() -> None:
     for name, text in sorted({**arguments["files"], **secret}.items()):
         path = Path(arguments["directory"]) / name
         content = base64.b64decode(text) if name in arguments["base64"] else str(text).encode()
-        mode = 0o600 if name in secret else 0o644
+        mode = 0o600 if name in secret else 0o755 if name in arguments["executable"] else 0o644
         before = path.read_bytes() if path.exists() else b""
         if path.exists() and before == content and path.stat().st_mode & 0o7777 == mode:
             continue
         written.append(str(path))
-        if name not in secret and name not in arguments["base64"]:
+        if name not in secret and name not in arguments["base64"] + arguments["hidden"]:
             diff.append(
                 {
                     "before_header": str(path),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ class ActionModule(LeanAction):  # type: ignore[misc]
         release, host, root = arguments["release"], arguments["host"], arguments["root"]
         found = declared.read(arguments, task_vars or {})
         system, compose = found.system, found.compose
-        shared, binary = _source_files(found.root, compose, system)
+        source = SourceFiles(found.root, compose, system)
+        shared = source.texts
         env_file = str(Path(compose.directory) / system.environment_file)
         shared[env_file] = environment.render(found.texts)
         made_beforehand = override.resources(compose, system, host)
@@ -73,31 +75,52 @@ class ActionModule(LeanAction):  # type: ignore[misc]
             **({"follows": {"new": directory, "old": f"releases/{before}"}} if before else {}),
             "files": files,
             "secret_files": secret,
-            "base64": [
-                name for name in files if name.partition("/")[2].removeprefix(f"{release['id']}/") in binary
-            ],
+            **{
+                option: [
+                    name
+                    for name in files
+                    if name.partition("/")[2].removeprefix(f"{release['id']}/") in names
+                ]
+                for option, names in (
+                    ("base64", source.binary),
+                    ("executable", source.executable),
+                    ("hidden", source.hidden),
+                )
+            },
         }
         result: dict[str, Any] = self.lean("release_files", module_arguments, task_vars or {})
         return result
 
 
-def _source_files(root: Path, compose: Any, system: System) -> tuple[dict[str, str], set[str]]:
-    """Return the source's files that must lie on the host, by path, and which of them are base64."""
-    texts: dict[str, str] = {}
-    binary: set[str] = set()
-    for needed in compose_files.needed_files(compose, system):
-        path = root / needed["path"]
-        if needed["path"].startswith(".."):
-            raise AnsibleActionFail(
-                f"{needed['path']} ({needed['why']}) lies outside the source, so it can't be shipped with it."
-            )
-        for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if not one.is_file():
-                continue
-            name = str(one.relative_to(root))
-            try:
-                texts[name] = one.read_text()
-            except UnicodeDecodeError:
-                texts[name] = base64.b64encode(one.read_bytes()).decode()
-                binary.add(name)
-    return texts, binary
+class SourceFiles:
+    """The source's files that must lie on the host: `texts` by path, and which of them are base64 (`binary`), programs
+    (`executable`), and not to be shown (`hidden`: secrets, and environment files, which hold some).
+    """
+
+    def __init__(self, root: Path, compose: Any, system: System) -> None:
+        self.root = root
+        self.texts: dict[str, str] = {}
+        self.binary: set[str] = set()
+        self.executable: set[str] = set()
+        self.hidden: set[str] = set()
+        for needed in compose_files.needed_files(compose, system):
+            path = root / needed["path"]
+            if needed["path"].startswith(".."):
+                raise AnsibleActionFail(
+                    f"{needed['path']} ({needed['why']}) lies outside the source, so it can't be shipped with it."
+                )
+            for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if one.is_file():
+                    self._add(one, needed["why"] in ("secret", "env_file"))
+
+    def _add(self, path: Path, hidden: bool) -> None:
+        name = str(path.relative_to(self.root))
+        try:
+            self.texts[name] = path.read_text()
+        except UnicodeDecodeError:
+            self.texts[name] = base64.b64encode(path.read_bytes()).decode()
+            self.binary.add(name)
+        if os.access(path, os.X_OK):
+            self.executable.add(name)
+        if hidden:
+            self.hidden.add(name)

@@ -93,6 +93,20 @@ def test_what_a_spec_marks_as_secret_is_masked_on_the_host(tmp_path: Path) -> No
     assert "********.txt" in json.dumps(said) and secret not in json.dumps(said)
 
 
+def test_programs_stay_programs_and_what_is_hidden_is_not_shown(tmp_path: Path) -> None:
+    arguments = {
+        "directory": str(tmp_path),
+        "files": {"bin/start": "#!/bin/sh", "secrets/db": "hunter2secret"},
+        "executable": ["bin/start"],
+        "hidden": ["secrets/db"],
+    }
+    said = run("release_files", arguments)
+    assert (tmp_path / "bin/start").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "secrets/db").stat().st_mode & 0o777 == 0o644
+    assert "#!/bin/sh" in json.dumps(said["diff"]) and "hunter2secret" not in json.dumps(said)
+    assert run("release_files", arguments)["changed"] is False
+
+
 def test_the_real_ansible_module_is_back_in_its_place() -> None:
     lean.argument_spec("release_lock", lean.texts("release_lock")["release_lock"])
     assert basic.AnsibleModule.__module__ == "ansible.module_utils.basic"

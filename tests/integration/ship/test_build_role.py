@@ -62,6 +62,7 @@ def variables(source: Path, tmp_path: Path) -> Iterator[dict[str, Any]]:
             for name in ("web", "worker")
         ],
         "build_references": {"cache": "ship-redis:8"},
+        "build_unpinned": ["cache"],
         "build_owners": {"web": "web", "worker": "worker", "cron": "worker", "cache": "cache"},
         "build_ca_file": str(ca),
         "build_proxy": {"http_proxy": "http://me:hunter2@127.0.0.1:1"},
@@ -116,9 +117,10 @@ def test_build_ship_nothing_to_do_and_a_new_revision(
     first = play(ansible, variables, "-vvv")
     images, revision = first["plays"][0]["tasks"][-1]["hosts"]["localhost"]["msg"]
     assert revision["revision"] == commit and revision["subject"] == "Begin"
-    assert images["web"]["reference"] == tag and images["cache"]["reference"] == "ship-redis:8"
-    assert images["cron"]["reference"] == images["worker"]["reference"] != tag
-    assert host.image_id(tag) == images["web"]["id"]
+    web = images["web"]["reference"]
+    assert web == f"{tag}-{images['web']['id'][7:19]}" and images["cache"]["reference"] == "ship-redis:8"
+    assert images["cron"]["reference"] == images["worker"]["reference"] != web
+    assert host.image_id(web) == images["web"]["id"]
     assert host.image_id("ship-redis:8") == ""
     assert "hunter2" not in first["output"]
     seen = sh("docker", "run", "--rm", tag, "cat", "/seen", "/greeting")
@@ -142,6 +144,24 @@ def test_build_ship_nothing_to_do_and_a_new_revision(
     assert sh("docker", "run", "--rm", images["web"]["reference"], "cat", "/app") == "two"
     # One layer for the two images that share it.
     assert third["plays"][1]["tasks"][-1]["hosts"][host.name]["layers_sent"] == 1
+
+
+def test_built_anew_an_image_leaves_the_one_that_is_live_its_name(
+    ansible: Ansible, host: Host, source: Path, variables: dict[str, Any]
+) -> None:
+    (source / "Dockerfile").write_text("FROM slipway/debian:13\nARG COLOUR\nRUN echo $COLOUR > /colour\n")
+    git(source, "commit", "--quiet", "-am", "Paint")
+    built = {"service": "web", "tag": TAG.format("web")}
+    references = []
+    for colour in ("red", "blue"):
+        variables["build_builds"] = [{**built, "args": {"COLOUR": colour}}]
+        variables.update(build_references={}, build_owners={"web": "web"}, build_ship_services=["web"])
+        done = play(ansible, variables)
+        references.append(done["plays"][0]["tasks"][-1]["hosts"]["localhost"]["msg"][0]["web"]["reference"])
+    red, blue = references
+    assert red != blue
+    assert host.run(f"docker run --rm --network none {red} cat /colour").strip() == "red"
+    assert host.run(f"docker run --rm --network none {blue} cat /colour").strip() == "blue"
 
 
 def test_a_build_that_fails_shows_why_and_how_to_repeat_it(
