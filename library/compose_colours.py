@@ -32,6 +32,11 @@ options:
     type: list
     elements: str
     default: []
+  prepared:
+    description: Colours whose networks and volumes must be there, for a one-shot container to join.
+    type: list
+    elements: str
+    default: []
   workers:
     description: The colour whose workers run. V(none) stops all; not given leaves them alone.
     choices: [blue, green, none]
@@ -96,6 +101,12 @@ from ansible.module_utils.slipway.edge import COLOURS
 from ansible.module_utils.slipway.project import Project, ProjectError, changed, public
 
 
+def named(arguments: dict[str, Any]) -> list[str]:
+    """Return the colours that the arguments of the module need the files of."""
+    workers = [arguments["workers"]] if arguments["workers"] in COLOURS else []
+    return [*arguments["running"], *arguments["prepared"], *workers]
+
+
 class Colours:
     """The colours of a system on this host."""
 
@@ -106,7 +117,7 @@ class Colours:
             name, root = f"{self.arguments['name']}-{colour}", self.arguments["colours"].get(colour)
             described = (root, "colour.json", f"slipway-{colour}.yaml")
             # A colour that is only stopped or removed needs no files.
-            needed = colour in self.arguments["running"] or colour == self.arguments["workers"]
+            needed = colour in named(self.arguments)
             # In check mode a release that is yet to be made has no files either.
             known = root and ((needed and not module.check_mode) or Path(root, "colour.json").exists())
             self.projects[colour] = (
@@ -135,6 +146,8 @@ class Colours:
     def apply(self) -> None:
         """Bring the host to the wanted state; ProjectError where a container can't."""
         workers = self.arguments["workers"]
+        for colour in self.arguments["prepared"]:
+            self.projects[colour].ensure()
         for colour in self.arguments["running"]:
             self.up(colour, "web")
         if workers is not None:
@@ -188,6 +201,7 @@ def main() -> None:
             "running": {"type": "list", "elements": "str", "default": []},
             "stopped": {"type": "list", "elements": "str", "default": []},
             "absent": {"type": "list", "elements": "str", "default": []},
+            "prepared": {"type": "list", "elements": "str", "default": []},
             "workers": {"type": "str", "choices": [*COLOURS, "none"]},
             "colours": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 120},
@@ -196,11 +210,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    named = [
-        *module.params["running"],
-        *([module.params["workers"]] if module.params["workers"] in COLOURS else []),
-    ]
-    unknown = [colour for colour in named if colour not in module.params["colours"]]
+    unknown = [colour for colour in named(module.params) if colour not in module.params["colours"]]
     if unknown:
         module.fail_json(msg=f"`colours` does not say which files {', '.join(unknown)} runs from.")
     try:

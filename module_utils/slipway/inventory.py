@@ -229,6 +229,18 @@ def _rules(own: Mapping[str, Any], system: System) -> Iterator[Fault]:
     elif own.get("app_build_args"):
         yield ("app_build_args",), "has no effect without app_source", "remove it, or add app_source"
     web = system.of_kind("web")
+    services = own.get("app_services")
+    kinds = (
+        [one.get("kind") for one in services.values() if isinstance(one, dict)]
+        if isinstance(services, dict)
+        else []
+    )
+    if kinds and not {"web", None} & set(kinds):
+        yield (
+            ("app_services",),
+            "has no web service, and it is by one that a release is verified and switched to",
+            "declare one of kind web; a worker can answer a health check, too",
+        )
     migrations = own.get("database_migrations")
     if isinstance(migrations, dict) and isinstance(own.get("app_services"), dict):
         named = migrations.get("service")
@@ -262,6 +274,7 @@ def _rules(own: Mapping[str, Any], system: System) -> Iterator[Fault]:
                 "give each its own route",
             )
         routes.setdefault(service.route, service.name)
+    yield from _reachable_health(web[0], routes) if web else ()
     for service in system.services.values():
         path = ("app_services", service.name)
         if service.single_active and service.replicas > 1:
@@ -282,12 +295,24 @@ def _rules(own: Mapping[str, Any], system: System) -> Iterator[Fault]:
                 yield (*path, key), "has no effect: the application's Compose file decides this", "remove it"
 
 
+def _reachable_health(first: Service, routes: Mapping[str, str]) -> Iterator[Fault]:
+    """Yield where the edge would not ask the first web service for its health: a switch is confirmed by that."""
+    leads = max((route for route in routes if first.health.startswith(route)), key=len, default="")
+    if routes.get(leads) != first.name:
+        whose = f"leads to {routes[leads]}" if leads else "leads nowhere"
+        yield (
+            ("app_services", first.name, "health"),
+            f"'{first.health}' {whose} at the edge, and not to {first.name}, whose route is {first.route}",
+            f"give it a path below {first.route}, or name the service with the route / first",
+        )
+
+
 def _hosts(declaration: Declaration, system: System) -> Iterator[Fault]:
     groups, addresses = declaration.groups, declaration.addresses
     needs = {
         "edge": ("web", system.of_kind("web")),
         "app": ("web and worker", system.of_kind("web", "worker", "job")),
-        "data": ("stateful", [one for one in system.of_kind("stateful") if not one.host]),
+        "data": ("stateful", system.of_kind("stateful")),
     }
     for group, (what, services) in needs.items():
         if services and not groups.get(group):
@@ -315,6 +340,12 @@ def _hosts(declaration: Declaration, system: System) -> Iterator[Fault]:
                 ("app_services", service.name, "host"),
                 f"'{service.host}' is not a host of the inventory",
                 fix,
+            )
+        elif service.host and groups.get("data") and service.host not in groups["data"]:
+            yield (
+                ("app_services", service.name, "host"),
+                f"'{service.host}' is not in group data, whose hosts run stateful services",
+                f"list {service.host} under data: in hosts.yml; a host may be in several groups",
             )
     yield from _ports(system)
 

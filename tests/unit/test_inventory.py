@@ -186,9 +186,43 @@ def test_one_host_may_be_everything() -> None:
 
 def test_groups_that_nothing_needs_may_be_empty() -> None:
     variables = good()
+    variables["app_services"] = {"web": variables["app_services"]["web"]}
+    assert said(variables, groups={"edge": ["e1"], "app": ["a1"]}) == []
+
+
+def test_workers_alone_are_refused_before_anything_looks_for_an_edge() -> None:
+    variables = good()
     variables["app_services"] = {"worker": {"kind": "worker"}}
-    del variables["app_domain"]
-    assert said(variables, groups={"app": ["a1"]}) == []
+    (found,) = said(variables, groups={"app": ["a1"]})
+    assert "app_services: has no web service, and it is by one that a release is verified" in found
+
+
+def test_a_stateful_service_runs_on_hosts_of_the_group_data() -> None:
+    variables = changed("app_services.redis.host", "a1")
+    (found,) = said(variables)
+    assert "app_services.redis.host: 'a1' is not in group data" in found
+    assert said(variables, groups={**GROUPS, "data": ["d1", "a1"]}) == []
+
+
+@pytest.mark.parametrize(
+    ("health", "other_route", "expected"),
+    [
+        ("/api/health", None, ""),
+        ("/health", None, "'/health' leads nowhere at the edge, and not to web, whose route is /api"),
+        ("/health", "/", "'/health' leads to site at the edge, and not to web, whose route is /api"),
+    ],
+)
+def test_the_edge_must_reach_the_health_of_the_first_web_service(
+    health: str, other_route: str | None, expected: str
+) -> None:
+    variables = changed("app_services.web.route", "/api")
+    variables["app_services"]["web"]["health"] = health
+    if other_route:
+        site = {"kind": "web", "port": 80, "health": "/", "route": other_route}
+        variables["app_services"]["site"] = site
+    found = said(variables)
+    assert len(found) == bool(expected)
+    assert all(f"app_services.web.health: {expected}" in line for line in found)
 
 
 def test_a_system_of_images_alone() -> None:
