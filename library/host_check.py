@@ -36,7 +36,15 @@ options:
     description: Names of programs that may listen on O(ports).
     type: list
     elements: str
-    default: [nginx, docker-proxy]
+    default: [nginx]
+  system:
+    description: Name of the system that is released.
+    type: str
+  system_ports:
+    description: TCP ports that only containers of O(system) may have on this host, and no other system may need.
+    type: list
+    elements: int
+    default: []
   controller_time:
     description: Seconds since 1970 on the controller; a clock that is off by more than O(clock_skew) fails.
     type: float
@@ -87,12 +95,19 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway.host_ports import FORMAT, published, reserved, taken
 
 COMMANDS = {
     "docker": ["docker", "version", "--format", "{{.Server.Version}}"],
     "compose": ["docker", "compose", "version", "--short"],
     "nginx": ["nginx", "-v"],
 }
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether an address is of 127.0.0.0/8 or ::1; as /proc/net/tcp and tcp6 write it, words in little endian."""
+    ipv4 = address.removeprefix("0000000000000000FFFF0000")
+    return ipv4.endswith("7F") if len(ipv4) == 8 else address == "0" * 24 + "01000000"
 
 
 def version_of(module: AnsibleModule, program: str) -> str:
@@ -112,15 +127,15 @@ def at_least(version: str, least: str) -> bool:
     ]
 
 
-def listeners() -> dict[int, str]:
-    """Return which program listens on which TCP port."""
+def listeners(loopback: bool = True) -> dict[int, str]:
+    """Return which program listens on which TCP port; those of the loopback only with `loopback`."""
     inodes: dict[str, int] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         if not Path(table).exists():
             continue
         for line in Path(table).read_text().splitlines()[1:]:
             fields = line.split()
-            if fields[3] == "0A":
+            if fields[3] == "0A" and (loopback or not is_loopback(fields[1].rpartition(":")[0])):
                 inodes[fields[9]] = int(fields[1].rpartition(":")[2], 16)
     owners = dict.fromkeys(inodes.values(), "unknown")
     for process in Path("/proc").glob("[0-9]*"):
@@ -170,6 +185,17 @@ def gate(name: str, value: str, limit: str, passed: bool, detail: str = "") -> d
     }
 
 
+def system_ports(module: AnsibleModule) -> dict[str, str]:
+    """Return the gate of the ports that the system publishes on this host."""
+    system, wanted = module.params["system"], module.params["system_ports"]
+    _code, listed, _error = module.run_command(["docker", "ps", "--format", FORMAT])
+    others = reserved(Path("/var/lib/slipway"), system)
+    found = taken(wanted, published(listed, system), others, listeners(loopback=False))
+    fix = "set another app_port_base (or another port of a stateful service), or stop who has it"
+    seen = "; ".join(found) or "none taken"
+    return gate("ports of the system", seen, "none taken", not found, fix)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -178,7 +204,9 @@ def main() -> None:
             "disk": {"type": "dict", "default": {}},
             "memory_gb": {"type": "float", "default": 0},
             "ports": {"type": "list", "elements": "int", "default": []},
-            "port_owners": {"type": "list", "elements": "str", "default": ["nginx", "docker-proxy"]},
+            "port_owners": {"type": "list", "elements": "str", "default": ["nginx"]},
+            "system": {"type": "str"},
+            "system_ports": {"type": "list", "elements": "int", "default": []},
             "controller_time": {"type": "float"},
             "clock_skew": {"type": "float", "default": 30},
         },
@@ -215,6 +243,8 @@ def main() -> None:
                 fix,
             )
         )
+    if arguments["system_ports"]:
+        gates.append(system_ports(module))
     if arguments["ports"]:
         owners = listeners()
         for port in arguments["ports"]:

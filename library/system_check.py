@@ -85,6 +85,7 @@ system:
     app_hosts: [app1]
     data_hosts: [data1]
     addresses: {app1: 10.0.0.1, data1: 10.0.0.2}
+    ports_on: {app1: [20600, 20601, 20700, 20701], data1: [5432]}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -88,6 +88,17 @@ class System:
         first = self.port_base + PORTS_PER_COLOUR * COLOURS.index(colour) + PORTS_PER_SERVICE * index
         return first, first + self.services[service].replicas - 1
 
+    def ports_on(self, host: str) -> list[int]:
+        """Return every port the system publishes on a host: those of both colours, and of stateful services."""
+        spans = [
+            self.ports(service.name, colour)
+            for service in self.released_on(host)
+            if service.kind == "web"
+            for colour in COLOURS
+        ]
+        own = [service.port for service in self.stateful_on(host) if service.port]
+        return [*(port for first, last in spans for port in range(first, last + 1)), *own]
+
     def host_of(self, service: Service) -> str:
         """Return the inventory host of a stateful service: the declared one, else the first of group data."""
         return service.host or self.data_hosts[0]

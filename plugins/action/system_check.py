@@ -160,4 +160,5 @@ def _described(system: System) -> dict[str, Any]:
         "app_hosts": system.app_hosts,
         "data_hosts": system.data_hosts,
         "addresses": system.addresses,
+        "ports_on": {host: system.ports_on(host) for host in {*system.app_hosts, *system.data_hosts}},
     }
