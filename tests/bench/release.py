@@ -46,7 +46,9 @@ def forget(images: list[str]) -> None:
     """Remove images from both hosts and from here, so that they are built (from the cache) and shipped again."""
     names = " ".join(images)
     both(f"docker image rm -f {names} >/dev/null 2>&1 || true")
-    subprocess.run(["docker", "image", "rm", *images], capture_output=True, check=False)
+    # Here it has the tag it was built under, too, without the image's own id.
+    built = [name.rpartition("-")[0] for name in images]
+    subprocess.run(["docker", "image", "rm", *images, *built], capture_output=True, check=False)
 
 
 def build_and_ship(system: System, images: list[str]) -> None:
