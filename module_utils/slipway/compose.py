@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The application's own Compose files: what they say, which files travel with them, what has to be built.
 
-Runs on the controller. Nothing is interpolated: `${VARIABLES}` stay as they are written, so that what is
-made of these files keeps them for Compose to fill in.
+Runs on the controller. The files are shipped as they are, with their `${VARIABLES}` for Compose to fill in.
+Here only paths are filled in, to know which files travel; images and builds are when a release is planned, from
+what is no secret.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .interpolate import filled
 from .problems import Problem
 from .system import System
 from .yamlfile import RESET, Document, Override, parse
@@ -28,12 +30,18 @@ _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/")
 class Compose:
     """The Compose files of an application; not `complete` where one of them could not be read.
 
-    `services` and the like are merged over all files; `extends` and `include` are followed.
+    `services` and the like are merged over all files, each service in one form whatever its files use;
+    `extends` and `include` are followed, and relative paths count from `directory`, whatever file they stand in.
+    `texts` is the environment, `read` every file by name (None where it cannot be read), `extended` the files
+    that others extend, each with the key that names it.
     """
 
     root: Path
+    texts: dict[str, str] = field(default_factory=dict)
     documents: list[Document] = field(default_factory=list)
     included: list[Document] = field(default_factory=list)
+    extended: dict[str, Keys] = field(default_factory=dict)
+    read: dict[str, Document | None] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     complete: bool = True
@@ -76,31 +84,34 @@ class Compose:
         return Problem(file, line, ".".join(str(part) for part in path), text, fix)
 
 
-def load(root: Path, files: Sequence[str]) -> Compose:
+def load(root: Path, files: Sequence[str], texts: Mapping[str, str] | None = None) -> Compose:
     """Read Compose files below `root`; unreadable ones are in `problems` of the result, with everything
-    else read.
+    else read. Without `texts`, the environment, variables have their defaults.
     """
-    compose = Compose(root)
-    for name in files:
-        document = _read(compose, name)
-        if document is not None:
-            compose.documents.append(document)
-            for include in _includes(document):
-                found = _read(compose, posixpath.join(posixpath.dirname(name), include))
-                if found is not None:
-                    compose.included.append(found)
-    for document in [*compose.included, *compose.documents]:
-        services = document.data.get("services")
-        resolved = {}
-        if isinstance(services, dict):
-            extended = {name: _extended(compose, document, name, ()) for name in services}
-            resolved = {"services": extended}
-        compose.data = _merged(compose.data, {**document.data, **resolved})
+    compose = Compose(root, dict(texts or {}))
+    found = [_read(compose, name) for name in files]
+    compose.documents = [document for document in found if document]
+    compose.data = _combined(compose, compose.documents, compose.directory)
     return compose
+
+
+def with_texts(compose: Compose, texts: Mapping[str, str]) -> Compose:
+    """Return the same files with their variables filled in from another environment."""
+    again = replace(
+        compose, texts=dict(texts), included=[], extended={}, problems=list(compose.problems), data={}
+    )
+    again.data = _combined(again, again.documents, again.directory)
+    return again
 
 
 def _read(compose: Compose, name: str) -> Document | None:
     name = posixpath.normpath(name)
+    if name not in compose.read:
+        compose.read[name] = _parsed(compose, name)
+    return compose.read[name]
+
+
+def _parsed(compose: Compose, name: str) -> Document | None:
     document, fault = None, None
     try:
         document = parse((compose.root / name).read_text(encoding="utf-8"), name)
@@ -122,11 +133,187 @@ def _read(compose: Compose, name: str) -> Document | None:
     return document
 
 
-def _includes(document: Document) -> list[str]:
-    found: list[str] = []
+def _fault(compose: Compose, document: Document, path: Keys, text: str, fix: str) -> None:
+    """Note a problem of a key, once: files are combined again for another environment."""
+    key = ".".join(str(part) for part in path)
+    problem = Problem(document.file, document.line(path), key, text, fix)
+    if problem not in compose.problems:
+        compose.problems.append(problem)
+
+
+def _combined(compose: Compose, documents: Sequence[Document], base: str) -> dict[str, Any]:
+    """Return what files say together, with what they include and extend; their relative paths count from
+    `base`, as Compose has it, those of the result from the directory of `compose`.
+    """
+    data: dict[str, Any] = {}
+    for document in documents:
+        for names, directory in _includes(compose, document, base):
+            known = {one.file for one in [*compose.documents, *compose.included]}  # a file may include itself
+            found = [one for name in names if name not in known and (one := _read(compose, name))]
+            compose.included += found
+            data = _merged(data, _combined(compose, found, directory))
+    for document in documents:
+        data = _merged(data, _resolved(compose, document, base))
+    return data
+
+
+def _includes(compose: Compose, document: Document, base: str) -> list[tuple[list[str], str]]:
+    """Return the files of each `include` and the directory that paths in them count from."""
+    found = []
     for entry in as_list(document.data.get("include")):
-        found += [str(path) for path in as_list(entry.get("path") if isinstance(entry, dict) else entry)]
-    return [path for path in found if not _REMOTE.match(path)]
+        given = entry if isinstance(entry, dict) else {"path": entry}
+        paths = [filled(str(path), compose.texts) for path in as_list(given.get("path"))]
+        if any(_REMOTE.match(path) for path in paths):
+            text = (
+                f"includes {', '.join(paths)}, which is not in the source: slipway cannot tell what it holds"
+            )
+            _fault(compose, document, ("include",), text, "copy it into the source and include the copy")
+            continue
+        if given.get("env_file"):
+            text = "has an env_file, whose variables slipway does not know"
+            fix = "set them in environment_values, and remove env_file"
+            _fault(compose, document, ("include",), text, fix)
+        names = [posixpath.normpath(posixpath.join(base, path)) for path in paths]
+        own = given.get("project_directory")
+        directory = posixpath.join(base, filled(str(own), compose.texts)) if own else ""
+        if names:
+            found.append((names, posixpath.normpath(directory) if own else posixpath.dirname(names[0])))
+    return found
+
+
+def _resolved(compose: Compose, document: Document, base: str) -> dict[str, Any]:
+    """Return the data of a file with each service in one form, what it extends, and paths moved."""
+    data = dict(document.data)
+    if isinstance(data.get("services"), dict):
+        data["services"] = {
+            name: _extended(compose, document, base, name, ()) for name in document.data["services"]
+        }
+    for section in ("configs", "secrets"):
+        if isinstance(data.get(section), dict):
+            data[section] = {
+                name: {**entry, "file": _moved(compose, entry["file"], base)}
+                if isinstance(entry, dict) and isinstance(entry.get("file"), str)
+                else entry
+                for name, entry in data[section].items()
+            }
+    return data
+
+
+def _extended(compose: Compose, document: Document, base: str, name: Any, seen: tuple[Any, ...]) -> Any:
+    """Return a service of a file in one form, with what it extends, which may stand in another file."""
+    services = document.data.get("services")
+    service = services.get(name) if isinstance(services, dict) else None
+    if isinstance(service, Override) and isinstance(service.value, dict):
+        return Override(_canonical(compose, document, base, name, service.value))
+    if not isinstance(service, dict):
+        return service
+    own = _canonical(compose, document, base, name, service)
+    extends = own.pop("extends", None)
+    if not extends or (document.file, name) in seen:
+        return own
+    target = extends if isinstance(extends, dict) else {"service": extends}
+    other: Document | None = document
+    if target.get("file"):
+        file = posixpath.normpath(posixpath.join(base, filled(str(target["file"]), compose.texts)))
+        other, base = _read(compose, file), posixpath.dirname(file)
+        compose.extended.setdefault(file, ("services", name, "extends", "file"))
+    inherited = (
+        _extended(compose, other, base, target.get("service"), (*seen, (document.file, name)))
+        if other
+        else None
+    )
+    return _merged(inherited or {}, own)
+
+
+def _moved(compose: Compose, path: Any, base: str) -> str:
+    """Return a path that counts from `base` as one that counts from the directory of the first file."""
+    text = filled(str(path), compose.texts)
+    if base == compose.directory or not text or text.startswith(("/", "~")):
+        return text
+    return str(posixpath.relpath(posixpath.join(base, text), compose.directory or "."))
+
+
+def _canonical(
+    compose: Compose, document: Document, base: str, name: Any, service: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a service in the one form that can be merged: Compose has short and long ones for many keys."""
+
+    def built(value: Any) -> dict[str, Any]:
+        build = dict(value) if isinstance(value, dict) else {"context": str(value)}
+        if "args" in build:
+            build["args"] = _formed(_settings, build["args"])
+        context = build.get("context")
+        if not isinstance(context, str) or base == compose.directory or _REMOTE.match(context):
+            return build
+        # Only public values may fill it in, and which those are is known when a release is planned.
+        if context.startswith("$"):
+            text = f"starts with a variable, so that slipway cannot tell whether it counts from {base or '.'}"
+            path = ("services", name, "build")
+            _fault(compose, document, path, text, f"write ./{context}, or move the service to the first file")
+        elif not context.startswith(("/", "~")):
+            build["context"] = posixpath.relpath(posixpath.join(base, context), compose.directory or ".")
+        return build
+
+    def env_files(value: Any) -> list[dict[str, Any]]:
+        entries = [entry if isinstance(entry, dict) else {"path": entry} for entry in as_list(value)]
+        return [{**entry, "path": _moved(compose, entry.get("path") or "", base)} for entry in entries]
+
+    def volumes(value: Any) -> dict[str, Any]:
+        # By target: a later file replaces what an earlier one mounts there.
+        entries = [_volume(item, compose.texts) for item in as_list(value)]
+        for entry in entries:
+            if entry.get("type") == "bind":
+                entry["source"] = _moved(compose, entry.get("source") or "", base)
+        return {posixpath.normpath(str(entry.get("target"))): Override(entry) for entry in entries}
+
+    forms: dict[str, Callable[[Any], Any]] = {
+        "build": built,
+        "env_file": env_files,
+        "volumes": volumes,
+        "networks": lambda value: _named(value, {}),
+        "depends_on": lambda value: _named(value, {"condition": "service_started"}),
+        "environment": _settings,
+        "labels": _settings,
+        # Lists that are not made longer by a later file.
+        "command": Override,
+        "entrypoint": Override,
+    }
+    return {key: _formed(forms.get(key, _as_it_is), value) for key, value in service.items()}
+
+
+def _formed(form: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, Override):
+        # Into nothing, so that no other mark is left inside.
+        return Override(_merged(None, form(value.value)))
+    return value if value is None or value is RESET else form(value)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _named(value: Any, default: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what may be a list of names as a mapping."""
+    if isinstance(value, dict):
+        return {str(name): dict(default) if item is None else item for name, item in value.items()}
+    return {str(name): dict(default) for name in as_list(value)}
+
+
+def _settings(value: Any) -> dict[str, Any]:
+    """Return NAME=value as a mapping, in which a NAME without value replaces one that has a value."""
+    return {name: Override(None) if item is None else item for name, item in as_mapping(value).items()}
+
+
+def _volume(item: Any, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return a volume of a service in the long form, its variables filled in."""
+    if isinstance(item, dict):
+        text = filled(str(item.get("source") or ""), texts)
+        return {**item, "type": str(item.get("type", "volume")), "source": text}
+    parts = filled(str(item), texts).split(":")
+    source = parts[0] if len(parts) > 1 else ""
+    kind = "bind" if source.startswith((".", "/", "~")) or "/" in source else "volume"
+    read_only = len(parts) > 2 and "ro" in parts[2].split(",")
+    return {"type": kind, "source": source, "target": parts[min(1, len(parts) - 1)], "read_only": read_only}
 
 
 def _merged(base: Any, over: Any) -> Any:
@@ -140,23 +327,6 @@ def _merged(base: Any, over: Any) -> Any:
     if isinstance(base, list) and isinstance(over, list):
         return base + [item for item in over if item not in base]
     return base if over is None else over
-
-
-def _extended(compose: Compose, document: Document, name: Any, seen: tuple[Any, ...]) -> Any:
-    """Return a service of a file with what it extends, which may stand in another file."""
-    services = document.data.get("services")
-    service = services.get(name) if isinstance(services, dict) else None
-    if not isinstance(service, dict) or not service.get("extends") or (document.file, name) in seen:
-        return service
-    extends = service["extends"]
-    target = extends if isinstance(extends, dict) else {"service": extends}
-    base: Any = None
-    other: Document | None = document
-    if target.get("file"):
-        other = _read(compose, posixpath.join(posixpath.dirname(document.file), str(target["file"])))
-    if other:
-        base = _extended(compose, other, target.get("service"), (*seen, (document.file, name)))
-    return _merged(base or {}, {key: value for key, value in service.items() if key != "extends"})
 
 
 def as_list(value: Any) -> list[Any]:
@@ -180,18 +350,8 @@ def mounts(service: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """Return the volumes of a service as (type, source, read-only); type is bind, volume, tmpfs, or what
     is declared.
     """
-    found = []
-    for item in as_list(service.get("volumes")):
-        if isinstance(item, dict):
-            found.append(
-                (str(item.get("type", "volume")), str(item.get("source") or ""), bool(item.get("read_only")))
-            )
-            continue
-        parts = re.sub(r"\$\{[^}]*\}", lambda match: match.group().replace(":", "\0"), str(item)).split(":")
-        source = parts[0].replace("\0", ":") if len(parts) > 1 else ""
-        kind = "bind" if source.startswith((".", "/", "~")) or "/" in source else "volume"
-        found.append((kind, source, len(parts) > 2 and "ro" in parts[2].split(",")))
-    return found
+    volumes = service.get("volumes") or {}
+    return [(one["type"], one["source"], bool(one.get("read_only"))) for one in volumes.values()]
 
 
 def service_networks(service: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -213,12 +373,6 @@ def needed_files(compose: Compose, system: System) -> list[dict[str, Any]]:
     """
     wanted: list[tuple[str, str, Keys]] = []
     base = compose.directory
-    for document in compose.documents:
-        wanted.append((document.file, "Compose file", ()))
-        for include in _includes(document):
-            wanted.append(
-                (posixpath.join(posixpath.dirname(document.file), include), "include", ("include",))
-            )
     for name, service in compose.services.items():
         if name not in system.services:
             continue
@@ -226,29 +380,30 @@ def needed_files(compose: Compose, system: System) -> list[dict[str, Any]]:
             if kind == "bind":
                 wanted.append((source, "bind mount", ("services", name, "volumes")))
         for entry in as_list(service.get("env_file")):
-            path = str(entry.get("path", "") if isinstance(entry, dict) else entry)
-            if posixpath.normpath(path) != posixpath.normpath(system.environment_file):
-                wanted.append((path, "env_file", ("services", name, "env_file")))
+            if not _left_out(compose, system, entry):
+                wanted.append((entry["path"], "env_file", ("services", name, "env_file")))
     for section in ("configs", "secrets"):
         for name, entry in compose.section(section).items():
             if entry.get("file"):
                 wanted.append((str(entry["file"]), section[:-1], (section, name, "file")))
-    for document in [*compose.documents, *compose.included]:
-        services = document.data.get("services")
-        for name, service in services.items() if isinstance(services, dict) else ():
-            extends = service.get("extends") if isinstance(service, dict) else None
-            if isinstance(extends, dict) and extends.get("file"):
-                wanted.append((str(extends["file"]), "extends", ("services", name, "extends", "file")))
+    # A variable is left in a path only where it cannot be filled in.
+    local = [one for one in wanted if one[0] and not one[0].startswith(("/", "~")) and "$" not in one[0]]
+    files: list[tuple[str, str, Keys]] = [(file, "Compose file", ()) for file in compose.files]
+    files += [(document.file, "include", ("include",)) for document in compose.included]
+    files += [(posixpath.normpath(posixpath.join(base, path)), why, key) for path, why, key in local]
+    files += [(file, "extends", key) for file, key in compose.extended.items()]
     found: dict[str, dict[str, Any]] = {}
-    for path, why, key in wanted:
-        if path.startswith(("/", "~")) or "$" in path or not path:
-            continue
-        inside = posixpath.normpath(
-            path if why in ("Compose file", "include") else posixpath.join(base, path)
-        )
-        exists = (compose.root / inside).exists()
-        found.setdefault(inside, {"path": inside, "why": why, "exists": exists, "key": list(key)})
+    for path, why, keys in files:
+        exists = (compose.root / path).exists()
+        found.setdefault(path, {"path": path, "why": why, "exists": exists, "key": list(keys)})
     return list(found.values())
+
+
+def _left_out(compose: Compose, system: System, entry: Mapping[str, Any]) -> bool:
+    """Tell whether an env_file does not travel: slipway writes it, or Compose does without it."""
+    if posixpath.normpath(entry["path"]) == posixpath.normpath(system.environment_file):
+        return True
+    return entry.get("required") is False and not (compose.root / compose.directory / entry["path"]).exists()
 
 
 def build_plan(

@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .compose import Compose, as_list, mounts, needed_files, service_networks
+from .compose import Compose, as_list, mounts, needed_files, service_networks, with_texts
 from .environment import render
+from .interpolate import filled
 from .problems import Problem, near_miss, suggestion
 from .system import RELEASED, Service, System
 from .yamlfile import Path as Keys
@@ -63,9 +64,10 @@ def check(
 ) -> list[Problem]:
     """Return all that is wrong with the Compose files for this system, as far as slipway itself can tell.
 
-    `provided` are the names of the environment's variables, `locate` finds a variable of the inventory,
-    `ignored` is app_services_ignored. `compose_says` adds what Compose itself refuses.
+    `provided` is the environment as texts, or the names of its variables alone; `locate` finds a variable of
+    the inventory, `ignored` is app_services_ignored. `compose_says` adds what Compose itself refuses.
     """
+    compose = with_texts(compose, provided if isinstance(provided, Mapping) else {})
     problems = list(compose.problems)
     problems += _undeclared(compose, system, locate, ignored)
     for service in system.services.values():
@@ -73,7 +75,7 @@ def check(
             problems += _service(compose, service)
     problems += _networks(compose, system)
     problems += _files(compose, system)
-    problems += _variables(compose, system, provided, locate)
+    problems += _variables(compose, system, {*provided, "COMPOSE_PROJECT_NAME"}, locate)
     return problems
 
 
@@ -124,8 +126,8 @@ def _service(compose: Compose, service: Service) -> Iterator[Problem]:
                     where = (*path, "networks", name, key)
                     yield compose.problem(where, "is fixed; two colours cannot both have it", "remove it")
     image = service.image or str(own.get("image") or "")
-    if service.kind == "stateful" and not service.image and "$" not in image and "build" not in own:
-        yield from _moving_tag(compose, path, image)
+    if service.kind == "stateful" and not service.image and "build" not in own:
+        yield from _moving_tag(compose, path, filled(image, compose.texts))
     if not own.get("image") and not own.get("build") and not service.image and not own.get("extends"):
         yield compose.problem(path, "has neither image nor build", "add one, or an image in app_services")
 
@@ -182,7 +184,8 @@ def _variables(
     compose: Compose, system: System, provided: Collection[str], locate: Locate
 ) -> Iterator[Problem]:
     file, _ = locate(("environment_values",))
-    for document in [*compose.documents, *compose.included]:
+    extended = [document for file in compose.extended if (document := compose.read.get(file))]
+    for document in [*compose.documents, *compose.included, *extended]:
         seen: set[tuple[str, int]] = set()
         for path, text in _texts(document.data, ()):
             for name, required in interpolations(text, provided):

@@ -63,6 +63,7 @@ def test_a_good_file_has_no_problems(tmp_path: Path) -> None:
         ("web: {image: w", "web: {image: w, networks: {default: {ipv4_address: 10.0.0.1}}", "services.web.networks.default.ipv4_address: is fixed"),
         ("postgres:17", "postgres", "compose.yaml:6: services.db.image: image 'postgres' of a stateful service"),
         ("postgres:17", "postgres:latest", "services.db.image: "),
+        ("postgres:17", "postgres:${PG:-latest}", "services.db.image: image 'postgres:latest' of a stateful service"),
         ("  worker:", "  wrker:", "app.yml:7: app_services.worker: the Compose file (compose.yaml) has no service 'worker' -> did you mean 'wrker'?"),
         ("volumes: {data", "  mail: {image: m}\nvolumes: {data", "compose.yaml:8: services.mail: is not in app_services"),
         ("worker: {image: w}", "worker: {}", "compose.yaml:4: services.worker: has neither image nor build"),
@@ -92,6 +93,22 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         f"services.{name}.{key}" for name in ("web", "worker") for key in ("ports", "container_name")
     }
     assert "services.db.image" in keys
+
+
+def test_what_compose_provides_and_what_it_does_without(tmp_path: Path) -> None:
+    text = GOOD.replace("{image: w, vol", '{image: "$COMPOSE_PROJECT_NAME", vol').replace(
+        "worker: {image: w", "worker: {image: w, env_file: [{path: no.env, required: false}]"
+    )
+    assert text.count("required") == text.count("$COMPOSE") == 1
+    assert problems(tmp_path, text) == []
+
+
+def test_variables_of_extended_files_are_found(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text('services: {b: {image: "${NOPE:?say}"}}\n')
+    text = GOOD.replace("worker: {", "worker: {extends: {file: base.yaml, service: b}, ")
+    assert [one.partition(" uses")[0] for one in problems(tmp_path, text)] == [
+        "base.yaml:1: services.b.image:"
+    ]
 
 
 def test_ignored_services(tmp_path: Path) -> None:
