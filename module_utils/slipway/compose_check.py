@@ -21,6 +21,7 @@ from .compose import Compose, as_list, mounts, needed_files, service_networks, w
 from .environment import render
 from .interpolate import filled
 from .problems import Problem, near_miss, suggestion
+from .redact import secret_values
 from .system import RELEASED, Service, System
 from .yamlfile import Path as Keys
 from .yamlfile import dump
@@ -152,6 +153,77 @@ def _networks(compose: Compose, system: System) -> Iterator[Problem]:
         if name in used and isinstance(ipam, dict) and ipam.get("config") and not network.get("external"):
             problem = "has fixed addresses; each colour needs a network of its own"
             yield compose.problem(("networks", name, "ipam", "config"), problem, "remove ipam.config")
+
+
+# How variables are called that hold secrets, where the contract says nothing of them.
+_SECRET_NAME = re.compile(
+    r"(pass|passw(or)?d|passphrase|pwd|secret|token|key|credentials?|salt)(_|\d|$)", re.I
+)
+
+
+def secret_names(texts: Mapping[str, str], contract: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return the variables of the environment that must not end in an image or on a command line.
+
+    These are those that the contract calls secret; where it does not say, those that look like one.
+    """
+    return {name for name, text in texts.items() if _is_secret(name, text, contract.get(name) or {})}
+
+
+def _is_secret(name: str, text: str, rule: Mapping[str, Any]) -> bool:
+    if "secret" in rule:
+        return bool(rule["secret"])
+    if rule.get("type") in ("integer", "number", "boolean", "enum"):
+        return False
+    return bool(_SECRET_NAME.search(name) or secret_values({name: text}))
+
+
+def secrets_in_images(
+    compose: Compose,
+    system: System,
+    texts: Collection[str],
+    secret: Collection[str],
+    arguments: Mapping[str, Any],
+) -> Iterator[Problem]:
+    """Yield where a build or an image's name has a variable that only a secret would fill.
+
+    `texts` is the environment, `secret` the names of its secrets, `arguments` app_build_args.
+    """
+    public = {name for name in texts if name not in secret}
+    for service in system.services.values():
+        own = compose.services.get(service.name)
+        if service.image or not own:
+            continue
+        for key, text in _texts_for_images(own, arguments):
+            for name in _only_secret(text, public, secret):
+                yield compose.problem(("services", service.name, *key), *_told(name))
+    for argument, value in arguments.items():
+        for name in _only_secret(str(value), public, secret):
+            yield Problem("app.yml", 0, f"app_build_args.{argument}", *_told(name))
+
+
+def _texts_for_images(own: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
+    """Yield what of a service ends in an image or in the name of one, by key."""
+    build = own.get("build")
+    if not build:
+        yield ("image",), str(own.get("image") or "")
+        return
+    for key in ("context", "dockerfile", "target"):
+        yield ("build", key), str(build.get(key) or "")
+    for name, value in (build.get("args") or {}).items():
+        if name not in arguments:
+            yield ("build", "args", name), f"${{{name}}}" if value is None else str(value)
+
+
+def _only_secret(text: str, public: Collection[str], secret: Collection[str]) -> list[str]:
+    return [name for name, _ in interpolations(text, public) if name in secret]
+
+
+def _told(name: str) -> tuple[str, str]:
+    return (
+        f"uses ${{{name}}}, a secret: it would stay in the image's history and be seen on command lines",
+        "hand it to the running service instead; if it is none, say so in "
+        f"environment_contract.{name}: {{secret: false}}, or set the argument in app_build_args",
+    )
 
 
 def _files(compose: Compose, system: System) -> Iterator[Problem]:

@@ -309,7 +309,7 @@ services:
         ("admin", "shop-admin:0123456789ab", ["admin"]),
         ("remote", "shop-remote:0123456789ab", ["remote"]),
     ]
-    assert plan[0]["build"] == {"context": ".", "args": {"A": "1", "B": 2}}
+    assert plan[0]["build"] == {"context": ".", "args": {"A": "1", "B": "2"}}
     assert plan[1]["build"]["context"] == "admin"
     assert plan[2]["build"]["context"] == "https://example.test/x.git"
     assert images(compose, declared, plan) == {
@@ -321,6 +321,50 @@ services:
         "db": "postgres:17",
         "replaced": "other:1",
     }
+
+
+def test_builds_and_images_are_filled_in(tmp_path: Path) -> None:
+    compose = written(
+        tmp_path,
+        compose="""
+services:
+  web:
+    image: ${REPO:-team}/shop
+    build:
+      context: ${DIR:-app}
+      dockerfile: Dockerfile.${KIND:-web}
+      target: $KIND
+      args: {PY: "${PY:-3.12}", URL: "$API_URL", ON: true, RATE: 1.0, API_URL: , NOPE: , PRICE: "$$5"}
+  listed: {build: {context: ., args: [API_URL, NOPE, PY=2]}}
+  worker: {image: team/shop}
+  ready: {image: "ghcr.io/acme/web:${TAG:-1.0}"}
+  db: {image: "postgres:${PG:-17}"}
+""",
+    )
+    declared = system(**dict.fromkeys(("web", "listed", "worker", "ready", "db"), JOB))
+    values = {"PY": "3.13", "API_URL": "https://a", "KIND": "prod", "PG": "18"}
+    plan = build_plan(compose, declared, "0123456789abcdef", {}, values)
+    assert [(entry["services"], entry["build"]) for entry in plan] == [
+        (
+            ["web", "worker"],
+            {
+                "context": "app",
+                "dockerfile": "Dockerfile.prod",
+                "target": "prod",
+                "args": {
+                    "PY": "3.13",
+                    "URL": "https://a",
+                    "ON": "true",
+                    "RATE": "1",
+                    "API_URL": "https://a",
+                    "PRICE": "$5",
+                },
+            },
+        ),
+        (["listed"], {"context": ".", "args": {"API_URL": "https://a", "PY": "2"}}),
+    ]
+    found = images(compose, declared, plan, values)
+    assert (found["ready"], found["db"]) == ("ghcr.io/acme/web:1.0", "postgres:18")
 
 
 def test_the_file_of_a_system_that_has_none() -> None:

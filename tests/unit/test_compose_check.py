@@ -13,6 +13,8 @@ from ansible.module_utils.slipway.compose_check import (
     check,
     interpolations,
     is_moving,
+    secret_names,
+    secrets_in_images,
 )
 from ansible.module_utils.slipway.system import System
 
@@ -164,3 +166,48 @@ def test_values_are_taken_out_of_what_compose_says() -> None:
     texts = {"SECRET": 's3cr"et-value', "SHORT": "two", "EMPTY": ""}
     said = _without_values('parsing "s3cr\\"et-value", "two", twofold s3cr"et-value', texts)
     assert said == 'parsing "(value of SECRET)", "(value of SHORT)", twofold (value of SECRET)'
+
+
+def test_secrets_that_would_end_in_images(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("""
+services:
+  web:
+    build:
+      context: ${PASS_DIR:-.}
+      args: [TOKEN, "URL=https://$TOKEN@x", "SET=${TOKEN}", "SAFE=${TOKEN:-none}", OPEN, "NONE=$NOPE"]
+  worker: {image: "x:${TOKEN}"}
+  migrate: {image: "x:${TOKEN:-1}"}
+  db: {image: "$TOKEN"}
+""")
+    services = {**SERVICES, "db": {"kind": "stateful", "image": "postgres:17"}}
+    system = System.of({"app_name": "shop", "app_services": services}, {}, {})
+    compose = load(tmp_path, ["compose.yaml"])
+    texts = {"TOKEN": "hunter2hunter2", "OPEN": "x", "PASS_DIR": "x"}
+    arguments = {"SET": "1", "MINE": "$TOKEN"}
+    found = [one.text() for one in secrets_in_images(compose, system, texts, {"TOKEN"}, arguments)]
+    assert [one.partition(" uses")[0] for one in found] == [
+        "compose.yaml:6: services.web.build.args.TOKEN:",
+        "compose.yaml:6: services.web.build.args.URL:",
+        "compose.yaml:7: services.worker.image:",
+        "app.yml: app_build_args.MINE:",
+    ]
+    assert "environment_contract.TOKEN: {secret: false}" in found[0]
+    assert "hunter2" not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rule", "secret"),
+    [
+        ("API_URL", "https://a.example", {}, False),
+        ("API_URL", "https://me:hunter2@a.example", {}, True),
+        ("API_URL", "https://a.example", {"secret": True}, True),
+        ("SECRET_KEY", "x", {}, True),
+        ("SECRET_KEY", "x", {"secret": False}, False),
+        ("PGPASSWORD", "", {}, True),
+        ("TOKEN_COUNT", "5", {"type": "integer"}, False),
+        ("KEYCLOAK_HOST", "a", {}, False),
+        ("PY", "3.12", {}, False),
+    ],
+)
+def test_what_is_a_secret(name: str, text: str, rule: dict[str, Any], secret: bool) -> None:
+    assert secret_names({name: text}, {name: rule}) == ({name} if secret else set())

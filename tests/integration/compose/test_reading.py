@@ -8,7 +8,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.slipway.compose import Compose, load, mounts, service_networks
+from ansible.module_utils.slipway.compose import (
+    Compose,
+    build_plan,
+    images,
+    load,
+    mounts,
+    service_networks,
+)
+from ansible.module_utils.slipway.system import System
 
 TREE = {
     "compose.yaml": """
@@ -28,7 +36,8 @@ services:
     networks: {a: {aliases: [x]}}
     image: w
   db: {extends: {file: sub/base.yaml, service: base}}
-  cache: {image: "redis:${REDIS:-8}"}
+  cache: {image: c}
+  ready: {image: "redis:${REDIS:-8}"}
 networks: {a: , b: }
 volumes: {named: }
 secrets: {s: {file: "${SECRET_FILE-s.txt}"}}
@@ -42,7 +51,7 @@ services:
     depends_on: {cache: {condition: service_healthy}}
     volumes: [{type: bind, source: ./z, target: /x}]
   api:
-    build: {args: {A: 9, D: true, E: 1.5}}
+    build: {args: {A: 9, C: , D: true, E: 1.50, F: 2.0, REDIS: , G: "$REDIS-${NO:-$$}"}}
     depends_on: [db, cache]
     networks: !override [b]
     volumes: ["/srv:/x", "./extra:/e"]
@@ -118,3 +127,21 @@ def test_paths_networks_and_dependencies(tmp_path: Path) -> None:
         if section in theirs:
             file = os.path.normpath(tmp_path / ours.section(section)[name]["file"])
             assert file == theirs[section][name]["file"]
+
+
+def test_builds_and_images(tmp_path: Path) -> None:
+    written(tmp_path)
+    theirs, ours = composed(tmp_path), read(tmp_path)
+    variables = {"app_name": "compose-t", "app_services": {name: {"kind": "job"} for name in ours.services}}
+    system = System.of(variables, {}, {})
+    plan = build_plan(ours, system, "r", {}, TEXTS)
+    built = {name: one["build"] for one in plan for name in one["services"] if "build" in ours.services[name]}
+    assert set(built) == {name for name, service in theirs["services"].items() if "build" in service}
+    for name, build in built.items():
+        expected = theirs["services"][name]["build"]
+        # `config` doubles every dollar, so that what it prints could be read again.
+        args = {key: text.replace("$$", "$") for key, text in expected.get("args", {}).items()}
+        assert build["args"] == args, name
+        assert os.path.normpath(tmp_path / build["context"]) == expected["context"], name
+    found = images(ours, system, plan, TEXTS)
+    assert found["ready"] == theirs["services"]["ready"]["image"] == "redis:9"
