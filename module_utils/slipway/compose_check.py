@@ -43,6 +43,23 @@ _IN_THE_WAY = {
     ),
     "volumes_from": ("uses volumes_from, which names containers", "mount a named volume in both services"),
 }
+# Keys of a build: what slipway passes on, and what changes how fast or under which name, but not what is built.
+_BUILD_KEYS = ("context", "dockerfile", "target", "args")
+_BUILD_HARMLESS = (
+    *("cache_from", "cache_to", "no_cache", "pull", "labels", "tags", "provenance", "sbom"),
+    *("shm_size", "ulimits"),
+)
+# All others change what is built, or whether it can be. What to do instead:
+_BUILD_INSTEAD = {
+    "dockerfile_inline": "write it to a file, and name that one as dockerfile",
+    "additional_contexts": "put what it names into context",
+    "secrets": "only secret 'ca' is handed in, as build_ca_file (docs/images.md); put what else it fetches "
+    "into the source",
+    "ssh": "put what it fetches into the source",
+    "network": "remove it; for proxies set build_proxy (docs/images.md)",
+    "extra_hosts": "use names that the controller resolves",
+    "platforms": "remove it: images are built for the platform of the controller",
+}
 _SERVICE_KEYS = tuple(
     re.findall(
         r"\w+",
@@ -126,11 +143,31 @@ def _service(compose: Compose, service: Service) -> Iterator[Problem]:
                 if settings.get(key):
                     where = (*path, "networks", name, key)
                     yield compose.problem(where, "is fixed; two colours cannot both have it", "remove it")
+    if isinstance(own.get("build"), dict) and not service.image:
+        yield from _build(compose, (*path, "build"), own["build"])
     image = service.image or str(own.get("image") or "")
     if service.kind == "stateful" and not service.image and "build" not in own:
         yield from _moving_tag(compose, path, filled(image, compose.texts))
     if not own.get("image") and not own.get("build") and not service.image and not own.get("extends"):
         yield compose.problem(path, "has neither image nor build", "add one, or an image in app_services")
+
+
+def _build(compose: Compose, path: Keys, build: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the keys of a build that would be lost, though the image is another one without them."""
+    for key, value in build.items():
+        if key in (*_BUILD_KEYS, *_BUILD_HARMLESS) or key.startswith("x-"):
+            continue
+        if not value or (key, value) == ("network", "default") or (key == "secrets" and _only_ca(value)):
+            continue
+        fix = _BUILD_INSTEAD.get(key, "remove it")
+        yield compose.problem((*path, key), "is not passed on to the build by slipway", fix)
+
+
+def _only_ca(value: Any) -> bool:
+    """Tell whether the CA bundle, which slipway hands to every build, is the only secret of a build."""
+    named = [one.get("source") if isinstance(one, dict) else one for one in as_list(value)]
+    ids = [one.get("target") or one.get("source") if isinstance(one, dict) else one for one in as_list(value)]
+    return all(one == "ca" for one in [*named, *ids])
 
 
 def _moving_tag(compose: Compose, path: Keys, image: str) -> Iterator[Problem]:

@@ -113,6 +113,36 @@ def test_variables_of_extended_files_are_found(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("build", "lost"),
+    [
+        ("dockerfile_inline: FROM scratch", "dockerfile_inline"),
+        ("additional_contexts: {a: ./a}", "additional_contexts"),
+        ("secrets: [npm]", "secrets"),
+        ("secrets: [{source: ca, target: other}]", "secrets"),
+        ("ssh: [default]", "ssh"),
+        ("network: host", "network"),
+        ('extra_hosts: ["a=1.2.3.4"]', "extra_hosts"),
+        ("platforms: [linux/arm64]", "platforms"),
+        ("privileged: true", "privileged"),
+        ("secrets: [ca]", ""),
+        ("secrets: [], privileged: false, network: default, x-mine: 1", ""),
+        ("cache_from: [a], cache_to: [b], no_cache: true, pull: true, labels: {a: b}, tags: [c]", ""),
+        ("args: {A: 1}, target: t, dockerfile: D", ""),
+    ],
+)
+def test_keys_of_a_build_that_would_be_lost(tmp_path: Path, build: str, lost: str) -> None:
+    found = problems(tmp_path, GOOD.replace("worker: {image: w", f"worker: {{build: {{context: ., {build}}}"))
+    assert [one.partition(" -> ")[0] for one in found] == (
+        [f"compose.yaml:4: services.worker.build.{lost}: is not passed on to the build by slipway"]
+        if lost
+        else []
+    )
+    replaced = {**SERVICES, "worker": {"kind": "worker", "image": "ready:1"}}
+    text = GOOD.replace("worker: {image: w", f"worker: {{build: {{context: ., {build}}}")
+    assert problems(tmp_path, text, services=replaced) == []
+
+
 def test_ignored_services(tmp_path: Path) -> None:
     text = GOOD.replace("volumes: {data", "  mail: {image: '${TAG}', ports: ['1:1']}\nvolumes: {data")
     assert problems(tmp_path, text, ignored=("mail",)) == []
