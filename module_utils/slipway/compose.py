@@ -13,7 +13,7 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,12 @@ class Compose:
 
     `services` and the like are merged over all files, each service in one form whatever its files use;
     `extends` and `include` are followed, and relative paths count from `directory`, whatever file they stand in.
-    `texts` is the environment, `read` every file by name (None where it cannot be read), `extended` the files
-    that others extend, each with the key that names it.
+    `names` are the files asked for, `texts` is the environment, `read` every file by name (None where it
+    cannot be read), `extended` the files that others extend, each with the key that names it.
     """
 
     root: Path
+    names: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     documents: list[Document] = field(default_factory=list)
     included: list[Document] = field(default_factory=list)
@@ -89,7 +90,7 @@ def load(root: Path, files: Sequence[str], texts: Mapping[str, str] | None = Non
     """Read Compose files below `root`; unreadable ones are in `problems` of the result, with everything
     else read. Without `texts`, the environment, variables have their defaults.
     """
-    compose = Compose(root, dict(texts or {}))
+    compose = Compose(root, list(files), dict(texts or {}))
     found = [_read(compose, name) for name in files]
     compose.documents = [document for document in found if document]
     compose.data = _combined(compose, compose.documents, compose.directory)
@@ -98,11 +99,7 @@ def load(root: Path, files: Sequence[str], texts: Mapping[str, str] | None = Non
 
 def with_texts(compose: Compose, texts: Mapping[str, str]) -> Compose:
     """Return the same files with their variables filled in from another environment."""
-    again = replace(
-        compose, texts=dict(texts), included=[], extended={}, problems=list(compose.problems), data={}
-    )
-    again.data = _combined(again, again.documents, again.directory)
-    return again
+    return load(compose.root, compose.names, texts)
 
 
 def _read(compose: Compose, name: str) -> Document | None:
@@ -134,152 +131,188 @@ def _parsed(compose: Compose, name: str) -> Document | None:
     return document
 
 
-def _fault(compose: Compose, document: Document, path: Keys, text: str, fix: str) -> None:
-    """Note a problem of a key, once: files are combined again for another environment."""
-    key = ".".join(str(part) for part in path)
-    problem = Problem(document.file, document.line(path), key, text, fix)
-    if problem not in compose.problems:
-        compose.problems.append(problem)
+@dataclass(frozen=True)
+class _Place:
+    """A file, and the directory that relative paths in it count from."""
+
+    compose: Compose
+    document: Document
+    base: str
+
+    def filled(self, text: Any) -> str:
+        """Return a text with its variables filled in."""
+        return filled(str(text), self.compose.texts)
+
+    def joined(self, path: Any) -> str:
+        """Return a path as one from the root of the source."""
+        return posixpath.normpath(posixpath.join(self.base, self.filled(path)))
+
+    def moved(self, path: Any) -> str:
+        """Return a path as one from the directory of the first file, which all of a result count from."""
+        return self.rebased(self.filled(path))
+
+    def rebased(self, text: str) -> str:
+        """Return the same of a path that has no variables any more."""
+        if self.base == self.compose.directory or not text or text.startswith(("/", "~")):
+            return text
+        return str(posixpath.relpath(posixpath.join(self.base, text), self.compose.directory or "."))
+
+    def fault(self, path: Keys, text: str, fix: str) -> None:
+        """Note a problem of a key, once: a service may be extended by several."""
+        key = ".".join(str(part) for part in path)
+        problem = Problem(self.document.file, self.document.line(path), key, text, fix)
+        if problem not in self.compose.problems:
+            self.compose.problems.append(problem)
 
 
 def _combined(compose: Compose, documents: Sequence[Document], base: str) -> dict[str, Any]:
-    """Return what files say together, with what they include and extend; their relative paths count from
-    `base`, as Compose has it, those of the result from the directory of `compose`.
-    """
+    """Return what files whose paths count from `base` say together, with what they include and extend."""
     data: dict[str, Any] = {}
     for document in documents:
-        for names, directory in _includes(compose, document, base):
+        for names, directory in _includes(_Place(compose, document, base)):
             known = {one.file for one in [*compose.documents, *compose.included]}  # a file may include itself
             found = [one for name in names if name not in known and (one := _read(compose, name))]
             compose.included += found
             data = _merged(data, _combined(compose, found, directory))
     for document in documents:
-        data = _merged(data, _resolved(compose, document, base))
+        data = _merged(data, _resolved(_Place(compose, document, base)))
     return data
 
 
-def _includes(compose: Compose, document: Document, base: str) -> list[tuple[list[str], str]]:
+def _includes(place: _Place) -> list[tuple[list[str], str]]:
     """Return the files of each `include` and the directory that paths in them count from."""
     found = []
-    for entry in as_list(document.data.get("include")):
+    for entry in as_list(place.document.data.get("include")):
         given = entry if isinstance(entry, dict) else {"path": entry}
-        paths = [filled(str(path), compose.texts) for path in as_list(given.get("path"))]
+        paths = [place.filled(path) for path in as_list(given.get("path"))]
         if any(_REMOTE.match(path) for path in paths):
             text = (
                 f"includes {', '.join(paths)}, which is not in the source: slipway cannot tell what it holds"
             )
-            _fault(compose, document, ("include",), text, "copy it into the source and include the copy")
+            place.fault(("include",), text, "copy it into the source and include the copy")
             continue
         if given.get("env_file"):
             text = "has an env_file, whose variables slipway does not know"
-            fix = "set them in environment_values, and remove env_file"
-            _fault(compose, document, ("include",), text, fix)
-        names = [posixpath.normpath(posixpath.join(base, path)) for path in paths]
+            place.fault(("include",), text, "set them in environment_values, and remove env_file")
+        names = [place.joined(path) for path in paths]
         own = given.get("project_directory")
-        directory = posixpath.join(base, filled(str(own), compose.texts)) if own else ""
         if names:
-            found.append((names, posixpath.normpath(directory) if own else posixpath.dirname(names[0])))
+            found.append((names, _directory(place.joined(own)) if own else posixpath.dirname(names[0])))
     return found
 
 
-def _resolved(compose: Compose, document: Document, base: str) -> dict[str, Any]:
+def _directory(path: str) -> str:
+    """Return a directory as `dirname` names it: the root of the source is an empty text."""
+    return "" if path == "." else path
+
+
+def _resolved(place: _Place) -> dict[str, Any]:
     """Return the data of a file with each service in one form, what it extends, and paths moved."""
-    data = dict(document.data)
+    data = dict(place.document.data)
     if isinstance(data.get("services"), dict):
-        data["services"] = {
-            name: _extended(compose, document, base, name, ()) for name in document.data["services"]
-        }
+        data["services"] = {name: _extended(place, name, ()) for name in data["services"]}
     for section in ("configs", "secrets"):
         if isinstance(data.get(section), dict):
-            data[section] = {
-                name: {**entry, "file": _moved(compose, entry["file"], base)}
-                if isinstance(entry, dict) and isinstance(entry.get("file"), str)
-                else entry
-                for name, entry in data[section].items()
-            }
+            data[section] = {name: _with_file(place, entry) for name, entry in data[section].items()}
     return data
 
 
-def _extended(compose: Compose, document: Document, base: str, name: Any, seen: tuple[Any, ...]) -> Any:
+def _with_file(place: _Place, entry: Any) -> Any:
+    """Return a config or secret with its file moved."""
+    if not isinstance(entry, dict) or not entry.get("file"):
+        return entry
+    return {**entry, "file": place.moved(entry["file"])}
+
+
+def _extended(place: _Place, name: Any, seen: tuple[Any, ...]) -> Any:
     """Return a service of a file in one form, with what it extends, which may stand in another file."""
-    services = document.data.get("services")
+    services = place.document.data.get("services")
     service = services.get(name) if isinstance(services, dict) else None
     if isinstance(service, Override) and isinstance(service.value, dict):
-        return Override(_merged(None, _canonical(compose, document, base, name, service.value)))
+        return Override(_merged(None, _canonical(place, name, service.value)))
     if not isinstance(service, dict):
         return service
-    own = _canonical(compose, document, base, name, service)
+    own = _canonical(place, name, service)
     extends = own.pop("extends", None)
-    if not extends or (document.file, name) in seen:
+    here = (place.document.file, name)
+    if not extends or here in seen:
         return own
     target = extends if isinstance(extends, dict) else {"service": extends}
-    other: Document | None = document
-    if target.get("file"):
-        file = posixpath.normpath(posixpath.join(base, filled(str(target["file"]), compose.texts)))
-        other, base = _read(compose, file), posixpath.dirname(file)
-        compose.extended.setdefault(file, ("services", name, "extends", "file"))
-    inherited = (
-        _extended(compose, other, base, target.get("service"), (*seen, (document.file, name)))
-        if other
-        else None
-    )
+    other = _other(place, name, target["file"]) if target.get("file") else place
+    inherited = _extended(other, target.get("service"), (*seen, here)) if other else None
     return _merged(inherited or {}, own)
 
 
-def _moved(compose: Compose, path: Any, base: str) -> str:
-    """Return a path that counts from `base` as one that counts from the directory of the first file."""
-    text = filled(str(path), compose.texts)
-    if base == compose.directory or not text or text.startswith(("/", "~")):
-        return text
-    return str(posixpath.relpath(posixpath.join(base, text), compose.directory or "."))
+def _other(place: _Place, name: Any, file: Any) -> _Place | None:
+    """Return the file that a service extends; paths in it count from its own directory."""
+    path = place.joined(file)
+    place.compose.extended.setdefault(path, ("services", name, "extends", "file"))
+    document = _read(place.compose, path)
+    return _Place(place.compose, document, posixpath.dirname(path)) if document else None
 
 
-def _canonical(
-    compose: Compose, document: Document, base: str, name: Any, service: Mapping[str, Any]
-) -> dict[str, Any]:
+def _canonical(place: _Place, name: Any, service: Mapping[str, Any]) -> dict[str, Any]:
     """Return a service in the one form that can be merged: Compose has short and long ones for many keys."""
-
-    def built(value: Any) -> dict[str, Any]:
-        build = dict(value) if isinstance(value, dict) else {"context": str(value)}
-        if "args" in build:
-            build["args"] = _formed(_settings, build["args"])
-        context = build.get("context")
-        if not isinstance(context, str) or base == compose.directory or _REMOTE.match(context):
-            return build
-        # Only public values may fill it in, and which those are is known when a release is planned.
-        if context.startswith("$"):
-            text = f"starts with a variable, so that slipway cannot tell whether it counts from {base or '.'}"
-            path = ("services", name, "build")
-            _fault(compose, document, path, text, f"write ./{context}, or move the service to the first file")
-        elif not context.startswith(("/", "~")):
-            build["context"] = posixpath.relpath(posixpath.join(base, context), compose.directory or ".")
-        return build
-
-    def env_files(value: Any) -> list[dict[str, Any]]:
-        entries = [entry if isinstance(entry, dict) else {"path": entry} for entry in as_list(value)]
-        return [{**entry, "path": _moved(compose, entry.get("path") or "", base)} for entry in entries]
-
-    def volumes(value: Any) -> dict[str, Any]:
-        # By target: a later file replaces what an earlier one mounts there.
-        entries = [_volume(item, compose.texts) for item in as_list(value)]
-        for entry in entries:
-            if entry.get("type") == "bind":
-                entry["source"] = _moved(compose, entry.get("source") or "", base)
-        return {posixpath.normpath(str(entry.get("target"))): Override(entry) for entry in entries}
-
     forms: dict[str, Callable[[Any], Any]] = {
-        "build": built,
-        "env_file": env_files,
-        "volumes": volumes,
+        "build": lambda value: _built(place, name, value),
+        "env_file": lambda value: _env_files(place, value),
+        "volumes": lambda value: _volumes(place, value),
         "networks": lambda value: _named(value, {}),
         "depends_on": lambda value: _named(value, {"condition": "service_started"}),
         "environment": _settings,
         "labels": _settings,
-        # Lists that are not made longer by a later file.
+        # A later file replaces these lists; all others it makes longer.
         "command": Override,
         "entrypoint": Override,
     }
-    return {key: _formed(forms.get(key, _as_it_is), value) for key, value in service.items()}
+    return {key: _formed(forms[key], value) if key in forms else value for key, value in service.items()}
+
+
+def _built(place: _Place, name: Any, value: Any) -> dict[str, Any]:
+    build = dict(value) if isinstance(value, dict) else {"context": str(value)}
+    if "args" in build:
+        build["args"] = _formed(_settings, build["args"])
+    context = build.get("context")
+    moves = isinstance(context, str) and place.base != place.compose.directory
+    if not moves or _REMOTE.match(str(context)) or str(context).startswith(("/", "~")):
+        return build
+    # Not filled in: only public values may do so, and which those are is known when a release is planned.
+    if str(context).startswith("$"):
+        text = (
+            f"starts with a variable, so that slipway cannot tell whether it counts from {place.base or '.'}"
+        )
+        place.fault(("services", name, "build"), text, f"write ./{context}, or move it to the first file")
+        return build
+    path = posixpath.join(place.base, str(context))
+    return {**build, "context": posixpath.relpath(path, place.compose.directory or ".")}
+
+
+def _env_files(place: _Place, value: Any) -> list[dict[str, Any]]:
+    entries = [entry if isinstance(entry, dict) else {"path": entry} for entry in as_list(value)]
+    return [{**entry, "path": place.moved(entry.get("path") or "")} for entry in entries]
+
+
+def _volumes(place: _Place, value: Any) -> dict[str, Any]:
+    """Return volumes by target: a later file replaces what an earlier one mounts there."""
+    volumes = {}
+    for item in as_list(value):
+        entry = _volume(place, item)
+        if entry["type"] == "bind":
+            entry["source"] = place.rebased(entry["source"])
+        volumes[posixpath.normpath(str(entry.get("target")))] = Override(entry)
+    return volumes
+
+
+def _volume(place: _Place, item: Any) -> dict[str, Any]:
+    """Return a volume of a service in the long form, its variables filled in."""
+    if isinstance(item, dict):
+        source = place.filled(item.get("source") or "")
+        return {**item, "type": str(item.get("type", "volume")), "source": source}
+    parts = place.filled(item).split(":")
+    source = parts[0] if len(parts) > 1 else ""
+    kind = "bind" if source.startswith((".", "/", "~")) or "/" in source else "volume"
+    read_only = len(parts) > 2 and "ro" in parts[2].split(",")
+    return {"type": kind, "source": source, "target": parts[min(1, len(parts) - 1)], "read_only": read_only}
 
 
 def _formed(form: Callable[[Any], Any], value: Any) -> Any:
@@ -287,10 +320,6 @@ def _formed(form: Callable[[Any], Any], value: Any) -> Any:
         # Into nothing, so that no other mark is left inside.
         return Override(_merged(None, form(value.value)))
     return value if value is None or value is RESET else form(value)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 def _named(value: Any, default: Mapping[str, Any]) -> dict[str, Any]:
@@ -303,18 +332,6 @@ def _named(value: Any, default: Mapping[str, Any]) -> dict[str, Any]:
 def _settings(value: Any) -> dict[str, Any]:
     """Return NAME=value as a mapping, in which a NAME without value replaces one that has a value."""
     return {name: Override(None) if item is None else item for name, item in as_mapping(value).items()}
-
-
-def _volume(item: Any, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return a volume of a service in the long form, its variables filled in."""
-    if isinstance(item, dict):
-        text = filled(str(item.get("source") or ""), texts)
-        return {**item, "type": str(item.get("type", "volume")), "source": text}
-    parts = filled(str(item), texts).split(":")
-    source = parts[0] if len(parts) > 1 else ""
-    kind = "bind" if source.startswith((".", "/", "~")) or "/" in source else "volume"
-    read_only = len(parts) > 2 and "ro" in parts[2].split(",")
-    return {"type": kind, "source": source, "target": parts[min(1, len(parts) - 1)], "read_only": read_only}
 
 
 def _merged(base: Any, over: Any) -> Any:

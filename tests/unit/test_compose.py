@@ -103,6 +103,7 @@ services:
       - {type: bind, source: conf, target: /f, read_only: true}
       - {type: volume, target: /g}
       - ${NAME:-}:/h
+      - ./a$$b:/i
 """,
     )
     assert mounts(compose.services["web"]) == [
@@ -115,6 +116,7 @@ services:
         ("bind", "conf", True),
         ("volume", "", False),
         ("volume", "", False),
+        ("bind", "./a$b", False),
     ]
     assert ("volume", "data", False) in mounts(with_texts(compose, {"NAME": "data"}).services["web"])
 
@@ -279,6 +281,28 @@ def test_what_an_include_cannot_say_is_a_problem(tmp_path: Path, include: str, s
     found = [one.text() for one in compose.problems]
     assert sum(said in one for one in found) == 1
     assert with_texts(compose, {"HERE": "."}).problems == compose.problems
+
+
+def test_files_that_only_another_environment_names(tmp_path: Path) -> None:
+    """What a default names need not be there where the environment names another."""
+    text = "services: {web: {extends: {file: '${BASE:-nowhere}.yaml', service: b}}}\n"
+    compose = written(tmp_path, compose=text, base="services: {b: {image: i}}\n")
+    assert not compose.complete
+    compose = with_texts(compose, {"BASE": "base"})
+    assert compose.complete and compose.problems == []
+    assert compose.services["web"] == {"image": "i"}
+
+
+def test_a_whole_service_that_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "prod.yaml").write_text(
+        "services: {web: !override {networks: [b], command: [c], build: .}}\n"
+    )
+    written(tmp_path, compose="services: {web: {image: i, networks: [a]}}\n")
+    assert load(tmp_path, ["compose.yaml", "prod.yaml"]).services["web"] == {
+        "networks": {"b": {}},
+        "command": ["c"],
+        "build": {"context": "."},
+    }
 
 
 def test_a_file_that_includes_itself_does_not_hang(tmp_path: Path) -> None:
