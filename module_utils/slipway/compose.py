@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -227,7 +227,7 @@ def _with_file(place: _Place, entry: Any) -> Any:
 def _extended(place: _Place, name: Any, seen: tuple[Any, ...]) -> Any:
     """Return a service of a file in one form, with what it extends, which may stand in another file."""
     services = place.document.data.get("services")
-    service = services.get(name) if isinstance(services, dict) else None
+    service = services.get(name) if isinstance(services, dict) and isinstance(name, Hashable) else None
     if isinstance(service, Override) and isinstance(service.value, dict):
         return Override(_merged(None, _canonical(place, name, service.value)))
     if not isinstance(service, dict):

@@ -155,7 +155,7 @@ def _service(compose: Compose, service: Service) -> Iterator[Problem]:
 def _build(compose: Compose, path: Keys, build: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield the keys of a build that would be lost, though the image is another one without them."""
     for key, value in build.items():
-        if key in (*_BUILD_KEYS, *_BUILD_HARMLESS) or key.startswith("x-"):
+        if key in (*_BUILD_KEYS, *_BUILD_HARMLESS) or str(key).startswith("x-"):
             continue
         if not value or (key, value) == ("network", "default") or (key == "secrets" and _only_ca(value)):
             continue

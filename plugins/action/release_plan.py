@@ -81,7 +81,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         found = declared.read(arguments, task_vars)
         system, compose = found.system, compose_files.with_texts(found.compose, found.texts)
         build_args = variables.get("app_build_args") or {}
-        values = _public(found, variables, build_args)
+        values = _public(compose, found, variables, build_args)
         # What the environment says of these two is overruled: a build is of this revision, whatever it calls itself.
         release = {"REVISION": source["revision"][:12], "VERSION": source.get("version") or ""}
         given = {**values, **{name: text for name, text in release.items() if text}}
@@ -137,11 +137,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 
 def _public(
-    found: declared.Declared, variables: dict[str, Any], build_args: dict[str, Any]
+    compose: compose_files.Compose,
+    found: declared.Declared,
+    variables: dict[str, Any],
+    build_args: dict[str, Any],
 ) -> dict[str, str]:
     """Return what may end in images and on command lines: the environment without its secrets."""
     hidden = secret_names(found.texts, variables.get("environment_contract") or {})
-    problems = list(secrets_in_images(found.compose, found.system, found.texts, hidden, build_args))
+    problems = list(secrets_in_images(compose, found.system, found.texts, hidden, build_args))
     if problems:
         raise AnsibleActionFail(f"Secrets would end in images:\n{listing(problems)}")
     public = {name: text for name, text in found.texts.items() if name not in hidden}

@@ -293,6 +293,11 @@ def test_files_that_only_another_environment_names(tmp_path: Path) -> None:
     assert compose.services["web"] == {"image": "i"}
 
 
+def test_what_compose_refuses_does_not_stop_the_reading(tmp_path: Path) -> None:
+    text = "services: {web: {extends: [[x]], build: true, volumes: 1, networks: 2, env_file: {}, depends_on: x}}\n"
+    assert set(written(tmp_path, compose=text).services) == {"web"}
+
+
 def test_a_whole_service_that_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "prod.yaml").write_text(
         "services: {web: !override {networks: [b], command: [c], build: .}}\n"
