@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The application's own Compose files: what they say, which files travel with them, what has to be built.
 
-Runs on the controller. Nothing is interpolated: `${VARIABLES}` stay as they are written, so that what is
-made of these files keeps them for Compose to fill in.
+Runs on the controller. The files are shipped as they are, with their `${VARIABLES}` for Compose to fill in.
+Here only paths are filled in, to know which files travel; images and builds are when a release is planned, from
+what is no secret.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .image_build import argument_text
+from .interpolate import filled
 from .problems import Problem
 from .system import System
 from .yamlfile import RESET, Document, Override, parse
@@ -28,12 +31,19 @@ _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/")
 class Compose:
     """The Compose files of an application; not `complete` where one of them could not be read.
 
-    `services` and the like are merged over all files; `extends` and `include` are followed.
+    `services` and the like are merged over all files, each service in one form whatever its files use;
+    `extends` and `include` are followed, and relative paths count from `directory`, whatever file they stand in.
+    `names` are the files asked for, `texts` is the environment, `read` every file by name (None where it
+    cannot be read), `extended` the files that others extend, each with the key that names it.
     """
 
     root: Path
+    names: list[str] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
     documents: list[Document] = field(default_factory=list)
     included: list[Document] = field(default_factory=list)
+    extended: dict[str, Keys] = field(default_factory=dict)
+    read: dict[str, Document | None] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     complete: bool = True
@@ -76,31 +86,30 @@ class Compose:
         return Problem(file, line, ".".join(str(part) for part in path), text, fix)
 
 
-def load(root: Path, files: Sequence[str]) -> Compose:
+def load(root: Path, files: Sequence[str], texts: Mapping[str, str] | None = None) -> Compose:
     """Read Compose files below `root`; unreadable ones are in `problems` of the result, with everything
-    else read.
+    else read. Without `texts`, the environment, variables have their defaults.
     """
-    compose = Compose(root)
-    for name in files:
-        document = _read(compose, name)
-        if document is not None:
-            compose.documents.append(document)
-            for include in _includes(document):
-                found = _read(compose, posixpath.join(posixpath.dirname(name), include))
-                if found is not None:
-                    compose.included.append(found)
-    for document in [*compose.included, *compose.documents]:
-        services = document.data.get("services")
-        resolved = {}
-        if isinstance(services, dict):
-            extended = {name: _extended(compose, document, name, ()) for name in services}
-            resolved = {"services": extended}
-        compose.data = _merged(compose.data, {**document.data, **resolved})
+    compose = Compose(root, list(files), dict(texts or {}))
+    found = [_read(compose, name) for name in files]
+    compose.documents = [document for document in found if document]
+    compose.data = _combined(compose, compose.documents, compose.directory)
     return compose
+
+
+def with_texts(compose: Compose, texts: Mapping[str, str]) -> Compose:
+    """Return the same files with their variables filled in from another environment."""
+    return load(compose.root, compose.names, texts)
 
 
 def _read(compose: Compose, name: str) -> Document | None:
     name = posixpath.normpath(name)
+    if name not in compose.read:
+        compose.read[name] = _parsed(compose, name)
+    return compose.read[name]
+
+
+def _parsed(compose: Compose, name: str) -> Document | None:
     document, fault = None, None
     try:
         document = parse((compose.root / name).read_text(encoding="utf-8"), name)
@@ -122,11 +131,207 @@ def _read(compose: Compose, name: str) -> Document | None:
     return document
 
 
-def _includes(document: Document) -> list[str]:
-    found: list[str] = []
-    for entry in as_list(document.data.get("include")):
-        found += [str(path) for path in as_list(entry.get("path") if isinstance(entry, dict) else entry)]
-    return [path for path in found if not _REMOTE.match(path)]
+@dataclass(frozen=True)
+class _Place:
+    """A file, and the directory that relative paths in it count from."""
+
+    compose: Compose
+    document: Document
+    base: str
+
+    def filled(self, text: Any) -> str:
+        """Return a text with its variables filled in."""
+        return filled(str(text), self.compose.texts)
+
+    def joined(self, path: Any) -> str:
+        """Return a path as one from the root of the source."""
+        return posixpath.normpath(posixpath.join(self.base, self.filled(path)))
+
+    def moved(self, path: Any) -> str:
+        """Return a path as one from the directory of the first file, which all of a result count from."""
+        return self.rebased(self.filled(path))
+
+    def rebased(self, text: str) -> str:
+        """Return the same of a path that has no variables any more."""
+        if self.base == self.compose.directory or not text or text.startswith(("/", "~")):
+            return text
+        return str(posixpath.relpath(posixpath.join(self.base, text), self.compose.directory or "."))
+
+    def fault(self, path: Keys, text: str, fix: str) -> None:
+        """Note a problem of a key, once: a service may be extended by several."""
+        key = ".".join(str(part) for part in path)
+        problem = Problem(self.document.file, self.document.line(path), key, text, fix)
+        if problem not in self.compose.problems:
+            self.compose.problems.append(problem)
+
+
+def _combined(compose: Compose, documents: Sequence[Document], base: str) -> dict[str, Any]:
+    """Return what files whose paths count from `base` say together, with what they include and extend."""
+    data: dict[str, Any] = {}
+    for document in documents:
+        for names, directory in _includes(_Place(compose, document, base)):
+            known = {one.file for one in [*compose.documents, *compose.included]}  # a file may include itself
+            found = [one for name in names if name not in known and (one := _read(compose, name))]
+            compose.included += found
+            data = _merged(data, _combined(compose, found, directory))
+    for document in documents:
+        data = _merged(data, _resolved(_Place(compose, document, base)))
+    return data
+
+
+def _includes(place: _Place) -> list[tuple[list[str], str]]:
+    """Return the files of each `include` and the directory that paths in them count from."""
+    found = []
+    for entry in as_list(place.document.data.get("include")):
+        given = entry if isinstance(entry, dict) else {"path": entry}
+        paths = [place.filled(path) for path in as_list(given.get("path"))]
+        if any(_REMOTE.match(path) for path in paths):
+            text = (
+                f"includes {', '.join(paths)}, which is not in the source: slipway cannot tell what it holds"
+            )
+            place.fault(("include",), text, "copy it into the source and include the copy")
+            continue
+        if given.get("env_file"):
+            text = "has an env_file, whose variables slipway does not know"
+            place.fault(("include",), text, "set them in environment_values, and remove env_file")
+        names = [place.joined(path) for path in paths]
+        own = given.get("project_directory")
+        if names:
+            found.append((names, _directory(place.joined(own)) if own else posixpath.dirname(names[0])))
+    return found
+
+
+def _directory(path: str) -> str:
+    """Return a directory as `dirname` names it: the root of the source is an empty text."""
+    return "" if path == "." else path
+
+
+def _resolved(place: _Place) -> dict[str, Any]:
+    """Return the data of a file with each service in one form, what it extends, and paths moved."""
+    data = dict(place.document.data)
+    if isinstance(data.get("services"), dict):
+        data["services"] = {name: _extended(place, name, ()) for name in data["services"]}
+    for section in ("configs", "secrets"):
+        if isinstance(data.get(section), dict):
+            data[section] = {name: _with_file(place, entry) for name, entry in data[section].items()}
+    return data
+
+
+def _with_file(place: _Place, entry: Any) -> Any:
+    """Return a config or secret with its file moved."""
+    if not isinstance(entry, dict) or not entry.get("file"):
+        return entry
+    return {**entry, "file": place.moved(entry["file"])}
+
+
+def _extended(place: _Place, name: Any, seen: tuple[Any, ...]) -> Any:
+    """Return a service of a file in one form, with what it extends, which may stand in another file."""
+    services = place.document.data.get("services")
+    service = services.get(name) if isinstance(services, dict) and isinstance(name, Hashable) else None
+    if isinstance(service, Override) and isinstance(service.value, dict):
+        return Override(_merged(None, _canonical(place, name, service.value)))
+    if not isinstance(service, dict):
+        return service
+    own = _canonical(place, name, service)
+    extends = own.pop("extends", None)
+    here = (place.document.file, name)
+    if not extends or here in seen:
+        return own
+    target = extends if isinstance(extends, dict) else {"service": extends}
+    other = _other(place, name, target["file"]) if target.get("file") else place
+    inherited = _extended(other, target.get("service"), (*seen, here)) if other else None
+    return _merged(inherited or {}, own)
+
+
+def _other(place: _Place, name: Any, file: Any) -> _Place | None:
+    """Return the file that a service extends; paths in it count from its own directory."""
+    path = place.joined(file)
+    place.compose.extended.setdefault(path, ("services", name, "extends", "file"))
+    document = _read(place.compose, path)
+    return _Place(place.compose, document, posixpath.dirname(path)) if document else None
+
+
+def _canonical(place: _Place, name: Any, service: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a service in the one form that can be merged: Compose has short and long ones for many keys."""
+    forms: dict[str, Callable[[Any], Any]] = {
+        "build": lambda value: _built(place, name, value),
+        "env_file": lambda value: _env_files(place, value),
+        "volumes": lambda value: _volumes(place, value),
+        "networks": lambda value: _named(value, {}),
+        "depends_on": lambda value: _named(value, {"condition": "service_started"}),
+        "environment": _settings,
+        "labels": _settings,
+        # A later file replaces these lists; all others it makes longer.
+        "command": Override,
+        "entrypoint": Override,
+    }
+    return {key: _formed(forms[key], value) if key in forms else value for key, value in service.items()}
+
+
+def _built(place: _Place, name: Any, value: Any) -> dict[str, Any]:
+    build = dict(value) if isinstance(value, dict) else {"context": str(value)}
+    if "args" in build:
+        build["args"] = _formed(_settings, build["args"])
+    context = build.get("context")
+    moves = isinstance(context, str) and place.base != place.compose.directory
+    if not moves or _REMOTE.match(str(context)) or str(context).startswith(("/", "~")):
+        return build
+    # Not filled in: only public values may do so, and which those are is known when a release is planned.
+    if str(context).startswith("$"):
+        text = (
+            f"starts with a variable, so that slipway cannot tell whether it counts from {place.base or '.'}"
+        )
+        place.fault(("services", name, "build"), text, f"write ./{context}, or move it to the first file")
+        return build
+    path = posixpath.join(place.base, str(context))
+    return {**build, "context": posixpath.relpath(path, place.compose.directory or ".")}
+
+
+def _env_files(place: _Place, value: Any) -> list[dict[str, Any]]:
+    entries = [entry if isinstance(entry, dict) else {"path": entry} for entry in as_list(value)]
+    return [{**entry, "path": place.moved(entry.get("path") or "")} for entry in entries]
+
+
+def _volumes(place: _Place, value: Any) -> dict[str, Any]:
+    """Return volumes by target: a later file replaces what an earlier one mounts there."""
+    volumes = {}
+    for item in as_list(value):
+        entry = _volume(place, item)
+        if entry["type"] == "bind":
+            entry["source"] = place.rebased(entry["source"])
+        volumes[posixpath.normpath(str(entry.get("target")))] = Override(entry)
+    return volumes
+
+
+def _volume(place: _Place, item: Any) -> dict[str, Any]:
+    """Return a volume of a service in the long form, its variables filled in."""
+    if isinstance(item, dict):
+        source = place.filled(item.get("source") or "")
+        return {**item, "type": str(item.get("type", "volume")), "source": source}
+    parts = place.filled(item).split(":")
+    source = parts[0] if len(parts) > 1 else ""
+    kind = "bind" if source.startswith((".", "/", "~")) or "/" in source else "volume"
+    read_only = len(parts) > 2 and "ro" in parts[2].split(",")
+    return {"type": kind, "source": source, "target": parts[min(1, len(parts) - 1)], "read_only": read_only}
+
+
+def _formed(form: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, Override):
+        # Into nothing, so that no other mark is left inside.
+        return Override(_merged(None, form(value.value)))
+    return value if value is None or value is RESET else form(value)
+
+
+def _named(value: Any, default: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what may be a list of names as a mapping."""
+    if isinstance(value, dict):
+        return {str(name): dict(default) if item is None else item for name, item in value.items()}
+    return {str(name): dict(default) for name in as_list(value)}
+
+
+def _settings(value: Any) -> dict[str, Any]:
+    """Return NAME=value as a mapping, in which a NAME without value replaces one that has a value."""
+    return {name: Override(None) if item is None else item for name, item in as_mapping(value).items()}
 
 
 def _merged(base: Any, over: Any) -> Any:
@@ -140,23 +345,6 @@ def _merged(base: Any, over: Any) -> Any:
     if isinstance(base, list) and isinstance(over, list):
         return base + [item for item in over if item not in base]
     return base if over is None else over
-
-
-def _extended(compose: Compose, document: Document, name: Any, seen: tuple[Any, ...]) -> Any:
-    """Return a service of a file with what it extends, which may stand in another file."""
-    services = document.data.get("services")
-    service = services.get(name) if isinstance(services, dict) else None
-    if not isinstance(service, dict) or not service.get("extends") or (document.file, name) in seen:
-        return service
-    extends = service["extends"]
-    target = extends if isinstance(extends, dict) else {"service": extends}
-    base: Any = None
-    other: Document | None = document
-    if target.get("file"):
-        other = _read(compose, posixpath.join(posixpath.dirname(document.file), str(target["file"])))
-    if other:
-        base = _extended(compose, other, target.get("service"), (*seen, (document.file, name)))
-    return _merged(base or {}, {key: value for key, value in service.items() if key != "extends"})
 
 
 def as_list(value: Any) -> list[Any]:
@@ -180,18 +368,8 @@ def mounts(service: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """Return the volumes of a service as (type, source, read-only); type is bind, volume, tmpfs, or what
     is declared.
     """
-    found = []
-    for item in as_list(service.get("volumes")):
-        if isinstance(item, dict):
-            found.append(
-                (str(item.get("type", "volume")), str(item.get("source") or ""), bool(item.get("read_only")))
-            )
-            continue
-        parts = re.sub(r"\$\{[^}]*\}", lambda match: match.group().replace(":", "\0"), str(item)).split(":")
-        source = parts[0].replace("\0", ":") if len(parts) > 1 else ""
-        kind = "bind" if source.startswith((".", "/", "~")) or "/" in source else "volume"
-        found.append((kind, source, len(parts) > 2 and "ro" in parts[2].split(",")))
-    return found
+    volumes = service.get("volumes") or {}
+    return [(one["type"], one["source"], bool(one.get("read_only"))) for one in volumes.values()]
 
 
 def service_networks(service: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -213,12 +391,6 @@ def needed_files(compose: Compose, system: System) -> list[dict[str, Any]]:
     """
     wanted: list[tuple[str, str, Keys]] = []
     base = compose.directory
-    for document in compose.documents:
-        wanted.append((document.file, "Compose file", ()))
-        for include in _includes(document):
-            wanted.append(
-                (posixpath.join(posixpath.dirname(document.file), include), "include", ("include",))
-            )
     for name, service in compose.services.items():
         if name not in system.services:
             continue
@@ -226,64 +398,62 @@ def needed_files(compose: Compose, system: System) -> list[dict[str, Any]]:
             if kind == "bind":
                 wanted.append((source, "bind mount", ("services", name, "volumes")))
         for entry in as_list(service.get("env_file")):
-            path = str(entry.get("path", "") if isinstance(entry, dict) else entry)
-            if posixpath.normpath(path) != posixpath.normpath(system.environment_file):
-                wanted.append((path, "env_file", ("services", name, "env_file")))
+            if not _left_out(compose, system, entry):
+                wanted.append((entry["path"], "env_file", ("services", name, "env_file")))
     for section in ("configs", "secrets"):
         for name, entry in compose.section(section).items():
             if entry.get("file"):
                 wanted.append((str(entry["file"]), section[:-1], (section, name, "file")))
-    for document in [*compose.documents, *compose.included]:
-        services = document.data.get("services")
-        for name, service in services.items() if isinstance(services, dict) else ():
-            extends = service.get("extends") if isinstance(service, dict) else None
-            if isinstance(extends, dict) and extends.get("file"):
-                wanted.append((str(extends["file"]), "extends", ("services", name, "extends", "file")))
+    # A variable is left in a path only where it cannot be filled in.
+    local = [one for one in wanted if one[0] and not one[0].startswith(("/", "~")) and "$" not in one[0]]
+    files: list[tuple[str, str, Keys]] = [(file, "Compose file", ()) for file in compose.files]
+    files += [(document.file, "include", ("include",)) for document in compose.included]
+    files += [(posixpath.normpath(posixpath.join(base, path)), why, key) for path, why, key in local]
+    files += [(file, "extends", key) for file, key in compose.extended.items()]
     found: dict[str, dict[str, Any]] = {}
-    for path, why, key in wanted:
-        if path.startswith(("/", "~")) or "$" in path or not path:
-            continue
-        inside = posixpath.normpath(
-            path if why in ("Compose file", "include") else posixpath.join(base, path)
-        )
-        exists = (compose.root / inside).exists()
-        found.setdefault(inside, {"path": inside, "why": why, "exists": exists, "key": list(key)})
+    for path, why, keys in files:
+        exists = (compose.root / path).exists()
+        found.setdefault(path, {"path": path, "why": why, "exists": exists, "key": list(keys)})
     return list(found.values())
 
 
+def _left_out(compose: Compose, system: System, entry: Mapping[str, Any]) -> bool:
+    """Tell whether an env_file does not travel: slipway writes it, or Compose does without it."""
+    if posixpath.normpath(entry["path"]) == posixpath.normpath(system.environment_file):
+        return True
+    return entry.get("required") is False and not (compose.root / compose.directory / entry["path"]).exists()
+
+
 def build_plan(
-    compose: Compose, system: System, revision: str, arguments: Mapping[str, Any] | None = None
+    compose: Compose,
+    system: System,
+    revision: str,
+    arguments: Mapping[str, Any] | None = None,
+    values: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the images to build: `{service, image, services, build}`, one for all equal builds.
 
     `image` is `<app_name>-<service>:<first 12 of the revision>` after the first service of that build;
     `services` are those that run it, by their own `build` or by the name that the Compose file gives the
-    image. `build` is Compose's section as a mapping, its `context` relative to the root of the source (or a
-    URL), its `args` a mapping that `arguments` (app_build_args) overrides; the value None is taken from the
-    environment by Docker. Services with an `image` in app_services are not built.
+    image. `build` is what is passed on of Compose's section: `context` relative to the root of the source (or a
+    URL), `dockerfile` and `target` where given, and `args`, texts that `arguments` (app_build_args) overrides.
+    `values` fill in variables: they end in the image's history and on command lines, so they hold no secret.
+    Services with an `image` in app_services are not built.
     """
     plans: dict[str, dict[str, Any]] = {}
     names: dict[str, dict[str, Any]] = {}
+    values = values or {}
     declared = {
         name: service
         for name, service in compose.services.items()
         if name in system.services and not system.services[name].image
     }
     for name, service in declared.items():
-        build = service.get("build")
-        if not build:
+        if not service.get("build"):
             continue
-        build = dict(build) if isinstance(build, dict) else {"context": str(build)}
-        context = str(build.get("context") or ".")
-        build["context"] = (
-            context
-            if _REMOTE.match(context)
-            else posixpath.normpath(posixpath.join(compose.directory, context))
-        )
-        build["args"] = {**as_mapping(build.get("args")), **(arguments or {})}
-        same = json.dumps(build, sort_keys=True, default=str)
+        build = _build(compose, service["build"], arguments or {}, values)
         plan = plans.setdefault(
-            same,
+            json.dumps(build, sort_keys=True),
             {
                 "service": name,
                 "image": f"{system.name}-{name}:{revision[:12]}",
@@ -293,21 +463,48 @@ def build_plan(
         )
         plan["services"].append(name)
         if service.get("image"):
-            names.setdefault(str(service["image"]), plan)
+            names.setdefault(filled(str(service["image"]), values), plan)
     for name, service in declared.items():
-        if not service.get("build") and str(service.get("image")) in names:
-            names[str(service["image"])]["services"].append(name)
+        image = filled(str(service.get("image")), values)
+        if not service.get("build") and image in names:
+            names[image]["services"].append(name)
     return list(plans.values())
 
 
-def images(compose: Compose, system: System, plan: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _build(
+    compose: Compose, written: Mapping[str, Any], arguments: Mapping[str, Any], values: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what is passed on of a service's build, with its variables filled in."""
+    context = filled(str(written.get("context") or "."), values)
+    if not _REMOTE.match(context):
+        context = posixpath.normpath(posixpath.join(compose.directory, context))
+    given = {**as_mapping(written.get("args")), **arguments}
+    # One without a value is the environment's; where that has none, the Dockerfile's default counts.
+    texts = {
+        name: values.get(name) if value is None else filled(argument_text(value), values)
+        for name, value in given.items()
+    }
+    build = {"context": context, "args": {name: text for name, text in texts.items() if text is not None}}
+    named = {key: filled(str(written[key]), values) for key in ("dockerfile", "target") if written.get(key)}
+    return {**build, **named}
+
+
+def images(
+    compose: Compose,
+    system: System,
+    plan: Sequence[Mapping[str, Any]],
+    values: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Return the image of every declared service: its replacement, what is built for it, or what its file
-    names.
+    names, filled in from `values`, which hold no secret: a reference ends on command lines.
     """
     built = {name: str(entry["image"]) for entry in plan for name in entry["services"]}
+    named = {
+        name: filled(str(compose.services.get(name, {}).get("image") or ""), values or {})
+        for name in system.services
+    }
     found = {
-        name: service.image or built.get(name) or str(compose.services.get(name, {}).get("image") or "")
-        for name, service in system.services.items()
+        name: service.image or built.get(name) or named[name] for name, service in system.services.items()
     }
     return {name: image for name, image in found.items() if image}
 

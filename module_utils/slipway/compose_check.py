@@ -17,9 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .compose import Compose, as_list, mounts, needed_files, service_networks
+from .compose import Compose, as_list, mounts, needed_files, service_networks, with_texts
 from .environment import render
+from .interpolate import filled
 from .problems import Problem, near_miss, suggestion
+from .redact import secret_values
 from .system import RELEASED, Service, System
 from .yamlfile import Path as Keys
 from .yamlfile import dump
@@ -40,6 +42,23 @@ _IN_THE_WAY = {
         "remove it: use the service's name as host",
     ),
     "volumes_from": ("uses volumes_from, which names containers", "mount a named volume in both services"),
+}
+# Keys of a build: what slipway passes on, and what changes how fast or under which name, but not what is built.
+_BUILD_KEYS = ("context", "dockerfile", "target", "args")
+_BUILD_HARMLESS = (
+    *("cache_from", "cache_to", "no_cache", "pull", "labels", "tags", "provenance", "sbom"),
+    *("shm_size", "ulimits"),
+)
+# All others change what is built, or whether it can be. What to do instead:
+_BUILD_INSTEAD = {
+    "dockerfile_inline": "write it to a file, and name that one as dockerfile",
+    "additional_contexts": "put what it names into context",
+    "secrets": "only secret 'ca' is handed in, as build_ca_file (docs/images.md); put what else it fetches "
+    "into the source",
+    "ssh": "put what it fetches into the source",
+    "network": "remove it; for proxies set build_proxy (docs/images.md)",
+    "extra_hosts": "use names that the controller resolves",
+    "platforms": "remove it: images are built for the platform of the controller",
 }
 _SERVICE_KEYS = tuple(
     re.findall(
@@ -63,9 +82,10 @@ def check(
 ) -> list[Problem]:
     """Return all that is wrong with the Compose files for this system, as far as slipway itself can tell.
 
-    `provided` are the names of the environment's variables, `locate` finds a variable of the inventory,
-    `ignored` is app_services_ignored. `compose_says` adds what Compose itself refuses.
+    `provided` is the environment as texts, or the names of its variables alone; `locate` finds a variable of
+    the inventory, `ignored` is app_services_ignored. `compose_says` adds what Compose itself refuses.
     """
+    compose = with_texts(compose, provided if isinstance(provided, Mapping) else {})
     problems = list(compose.problems)
     problems += _undeclared(compose, system, locate, ignored)
     for service in system.services.values():
@@ -73,7 +93,7 @@ def check(
             problems += _service(compose, service)
     problems += _networks(compose, system)
     problems += _files(compose, system)
-    problems += _variables(compose, system, provided, locate)
+    problems += _variables(compose, system, {*provided, "COMPOSE_PROJECT_NAME"}, locate)
     return problems
 
 
@@ -123,11 +143,31 @@ def _service(compose: Compose, service: Service) -> Iterator[Problem]:
                 if settings.get(key):
                     where = (*path, "networks", name, key)
                     yield compose.problem(where, "is fixed; two colours cannot both have it", "remove it")
+    if isinstance(own.get("build"), dict) and not service.image:
+        yield from _build(compose, (*path, "build"), own["build"])
     image = service.image or str(own.get("image") or "")
-    if service.kind == "stateful" and not service.image and "$" not in image and "build" not in own:
-        yield from _moving_tag(compose, path, image)
+    if service.kind == "stateful" and not service.image and "build" not in own:
+        yield from _moving_tag(compose, path, filled(image, compose.texts))
     if not own.get("image") and not own.get("build") and not service.image and not own.get("extends"):
         yield compose.problem(path, "has neither image nor build", "add one, or an image in app_services")
+
+
+def _build(compose: Compose, path: Keys, build: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the keys of a build that would be lost, though the image is another one without them."""
+    for key, value in build.items():
+        if key in (*_BUILD_KEYS, *_BUILD_HARMLESS) or str(key).startswith("x-"):
+            continue
+        if not value or (key, value) == ("network", "default") or (key == "secrets" and _only_ca(value)):
+            continue
+        fix = _BUILD_INSTEAD.get(key, "remove it")
+        yield compose.problem((*path, key), "is not passed on to the build by slipway", fix)
+
+
+def _only_ca(value: Any) -> bool:
+    """Tell whether the CA bundle, which slipway hands to every build, is the only secret of a build."""
+    named = [one.get("source") if isinstance(one, dict) else one for one in as_list(value)]
+    ids = [one.get("target") or one.get("source") if isinstance(one, dict) else one for one in as_list(value)]
+    return all(one == "ca" for one in [*named, *ids])
 
 
 def _moving_tag(compose: Compose, path: Keys, image: str) -> Iterator[Problem]:
@@ -150,6 +190,77 @@ def _networks(compose: Compose, system: System) -> Iterator[Problem]:
         if name in used and isinstance(ipam, dict) and ipam.get("config") and not network.get("external"):
             problem = "has fixed addresses; each colour needs a network of its own"
             yield compose.problem(("networks", name, "ipam", "config"), problem, "remove ipam.config")
+
+
+# How variables are called that hold secrets, where the contract says nothing of them.
+_SECRET_NAME = re.compile(
+    r"(pass|passw(or)?d|passphrase|pwd|secret|token|key|credentials?|salt)(_|\d|$)", re.I
+)
+
+
+def secret_names(texts: Mapping[str, str], contract: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return the variables of the environment that must not end in an image or on a command line.
+
+    These are those that the contract calls secret; where it does not say, those that look like one.
+    """
+    return {name for name, text in texts.items() if _is_secret(name, text, contract.get(name) or {})}
+
+
+def _is_secret(name: str, text: str, rule: Mapping[str, Any]) -> bool:
+    if "secret" in rule:
+        return bool(rule["secret"])
+    if rule.get("type") in ("integer", "number", "boolean", "enum"):
+        return False
+    return bool(_SECRET_NAME.search(name) or secret_values({name: text}))
+
+
+def secrets_in_images(
+    compose: Compose,
+    system: System,
+    texts: Collection[str],
+    secret: Collection[str],
+    arguments: Mapping[str, Any],
+) -> Iterator[Problem]:
+    """Yield where a build or an image's name has a variable that only a secret would fill.
+
+    `texts` is the environment, `secret` the names of its secrets, `arguments` app_build_args.
+    """
+    public = {name for name in texts if name not in secret}
+    for service in system.services.values():
+        own = compose.services.get(service.name)
+        if service.image or not own:
+            continue
+        for key, text in _texts_for_images(own, arguments):
+            for name in _only_secret(text, public, secret):
+                yield compose.problem(("services", service.name, *key), *_told(name))
+    for argument, value in arguments.items():
+        for name in _only_secret(str(value), public, secret):
+            yield Problem("app.yml", 0, f"app_build_args.{argument}", *_told(name))
+
+
+def _texts_for_images(own: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
+    """Yield what of a service ends in an image or in the name of one, by key."""
+    build = own.get("build")
+    if not build:
+        yield ("image",), str(own.get("image") or "")
+        return
+    for key in ("context", "dockerfile", "target"):
+        yield ("build", key), str(build.get(key) or "")
+    for name, value in (build.get("args") or {}).items():
+        if name not in arguments:
+            yield ("build", "args", name), f"${{{name}}}" if value is None else str(value)
+
+
+def _only_secret(text: str, public: Collection[str], secret: Collection[str]) -> list[str]:
+    return [name for name, _ in interpolations(text, public) if name in secret]
+
+
+def _told(name: str) -> tuple[str, str]:
+    return (
+        f"uses ${{{name}}}, a secret: it would stay in the image's history and be seen on command lines",
+        "hand it to the running service instead; if it is none, say so in "
+        f"environment_contract.{name}: {{secret: false}}, or set the argument in app_build_args",
+    )
 
 
 def _files(compose: Compose, system: System) -> Iterator[Problem]:
@@ -182,7 +293,8 @@ def _variables(
     compose: Compose, system: System, provided: Collection[str], locate: Locate
 ) -> Iterator[Problem]:
     file, _ = locate(("environment_values",))
-    for document in [*compose.documents, *compose.included]:
+    extended = [document for file in compose.extended if (document := compose.read.get(file))]
+    for document in [*compose.documents, *compose.included, *extended]:
         seen: set[tuple[str, int]] = set()
         for path, text in _texts(document.data, ()):
             for name, required in interpolations(text, provided):

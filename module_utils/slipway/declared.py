@@ -46,4 +46,4 @@ def read(arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> Declared
         names = ["compose.yaml"]
         root.mkdir(parents=True, exist_ok=True)
         (root / names[0]).write_text(dump(compose_files.minimal(system, bool(texts))))
-    return Declared(system, compose_files.load(root, names), root, texts)
+    return Declared(system, compose_files.load(root, names, texts), root, texts)

@@ -52,6 +52,13 @@ class Build:
         return [*command, str(source / self.context)]
 
 
+def argument_text(value: Any) -> str:
+    """Return the value of a build argument as Compose writes it: true, not Python's True."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
 def with_tags(builds: list[dict[str, Any]], prefix: str, tag: str) -> list[Build]:
     """Return the builds as they were written, each with a tag: its own, or `prefix`/service:`tag`.
 
@@ -61,7 +68,12 @@ def with_tags(builds: list[dict[str, Any]], prefix: str, tag: str) -> list[Build
     tagged = []
     for written in builds:
         given = {key: value for key, value in written.items() if value is not None and key != "tag"}
-        arguments = {name: str(value) for name, value in (given.get("args") or {}).items()}
+        # One without a value is left out, for the Dockerfile's own default.
+        arguments = {
+            name: argument_text(value)
+            for name, value in (given.get("args") or {}).items()
+            if value is not None
+        }
         build = Build(**{**given, "args": arguments, "tag": written.get("tag") or ""})
         name = first.setdefault(build.key(""), build.service)
         tagged.append(build if build.tag else replace(build, tag=f"{prefix}/{name}:{tag}"))

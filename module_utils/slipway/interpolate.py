@@ -45,6 +45,14 @@ def interpolate(text: str, values: Mapping[str, str]) -> str:
     return filled + text[position:]
 
 
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """Return `text` with its variables filled in, or as it is where they cannot be: the check names those."""
+    try:
+        return interpolate(text, values)
+    except ValueError:
+        return text
+
+
 def _closing(text: str, start: int) -> int:
     depth = 1
     for position in range(start, len(text)):

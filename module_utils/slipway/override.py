@@ -160,9 +160,7 @@ def _common(own: Mapping[str, Any], running: Iterable[Service], system: System, 
         entry["logging"] = LOGGING
     if "depends_on" in own:
         names = {service.name for service in running}
-        wanted = own["depends_on"]
-        if not isinstance(wanted, dict):
-            wanted = {name: {"condition": "service_started"} for name in wanted or []}
+        wanted = own["depends_on"] or {}
         entry["depends_on"] = Override({name: how for name, how in wanted.items() if name in names})
     elsewhere = [one for one in system.of_kind("stateful") if system.host_of(one) != host]
     if elsewhere and not own.get("network_mode"):

@@ -20,7 +20,8 @@ if _OURS not in ansible.module_utils.__path__:
 
 from ansible.module_utils.slipway import compose as compose_files
 from ansible.module_utils.slipway import declared, environment, plan
-from ansible.module_utils.slipway.interpolate import interpolate
+from ansible.module_utils.slipway.compose_check import secret_names, secrets_in_images
+from ansible.module_utils.slipway.problems import listing
 from ansible.module_utils.slipway.release import ReleaseError, live
 from ansible.module_utils.slipway.system import COLOURS
 
@@ -78,14 +79,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Return what a deploy would be made of, and a digest of each part."""
         variables, source = arguments["variables"], arguments["source"]
         found = declared.read(arguments, task_vars)
-        system, compose = found.system, found.compose
-        builds = compose_files.build_plan(
-            compose, system, source["revision"], variables.get("app_build_args")
-        )
-        references = compose_files.images(compose, system, builds)
+        system, compose = found.system, compose_files.with_texts(found.compose, found.texts)
+        build_args = variables.get("app_build_args") or {}
+        values = _public(compose, found, variables, build_args)
+        # What the environment says of these two is overruled: a build is of this revision, whatever it calls itself.
+        release = {"REVISION": source["revision"][:12], "VERSION": source.get("version") or ""}
+        given = {**values, **{name: text for name, text in release.items() if text}}
+        builds = compose_files.build_plan(compose, system, source["revision"], build_args, given)
+        references = compose_files.images(compose, system, builds, values)
         built = {name for one in builds for name in one["services"]}
-        # The only variables a build is given: anything more would end up in the image's history.
-        provided = {"REVISION": source["revision"][:12], "VERSION": source.get("version") or ""}
         before = live(records)
         key = (before or {}).get("environment_key") or secrets.token_hex(16)
         web = system.of_kind("web")
@@ -96,7 +98,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "url": f"{'http' if arguments['edge_settings'].get('tls') == 'none' else 'https'}://{variables['app_domain']}",
             "version": source.get("version", ""),
             "revision": source["revision"],
-            "builds": [_build(one, provided) for one in builds],
+            "builds": [_build(one) for one in builds],
             "references": {name: reference for name, reference in references.items() if name not in built},
             "image_owners": {name: name for name in references}
             | {name: one["service"] for one in builds for name in one["services"]},
@@ -134,12 +136,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return facts, inputs
 
 
-def _build(one: dict[str, Any], provided: dict[str, str]) -> dict[str, Any]:
+def _public(
+    compose: compose_files.Compose,
+    found: declared.Declared,
+    variables: dict[str, Any],
+    build_args: dict[str, Any],
+) -> dict[str, str]:
+    """Return what may end in images and on command lines: the environment without its secrets."""
+    hidden = secret_names(found.texts, variables.get("environment_contract") or {})
+    problems = list(secrets_in_images(compose, found.system, found.texts, hidden, build_args))
+    if problems:
+        raise AnsibleActionFail(f"Secrets would end in images:\n{listing(problems)}")
+    public = {name: text for name, text in found.texts.items() if name not in hidden}
+    # Compose provides it. An image is shared by both colours, so it can only be the system's.
+    return {**public, "COMPOSE_PROJECT_NAME": found.system.name}
+
+
+def _build(one: dict[str, Any]) -> dict[str, Any]:
     """Return an entry of the build plan as image_build takes it."""
-    build = one["build"]
-    args = {name: interpolate(str(value), provided) for name, value in (build.get("args") or {}).items()}
-    entry = {"service": one["service"], "tag": one["image"], "context": build["context"], "args": args}
-    return {**entry, **{key: build[key] for key in ("dockerfile", "target") if build.get(key)}}
+    return {"service": one["service"], "tag": one["image"], **one["build"]}
 
 
 def _upstreams(planned: dict[str, Any], before: dict[str, Any] | None) -> dict[str, dict[str, list[str]]]:

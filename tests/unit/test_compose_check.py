@@ -13,6 +13,8 @@ from ansible.module_utils.slipway.compose_check import (
     check,
     interpolations,
     is_moving,
+    secret_names,
+    secrets_in_images,
 )
 from ansible.module_utils.slipway.system import System
 
@@ -63,6 +65,7 @@ def test_a_good_file_has_no_problems(tmp_path: Path) -> None:
         ("web: {image: w", "web: {image: w, networks: {default: {ipv4_address: 10.0.0.1}}", "services.web.networks.default.ipv4_address: is fixed"),
         ("postgres:17", "postgres", "compose.yaml:6: services.db.image: image 'postgres' of a stateful service"),
         ("postgres:17", "postgres:latest", "services.db.image: "),
+        ("postgres:17", "postgres:${PG:-latest}", "services.db.image: image 'postgres:latest' of a stateful service"),
         ("  worker:", "  wrker:", "app.yml:7: app_services.worker: the Compose file (compose.yaml) has no service 'worker' -> did you mean 'wrker'?"),
         ("volumes: {data", "  mail: {image: m}\nvolumes: {data", "compose.yaml:8: services.mail: is not in app_services"),
         ("worker: {image: w}", "worker: {}", "compose.yaml:4: services.worker: has neither image nor build"),
@@ -92,6 +95,52 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         f"services.{name}.{key}" for name in ("web", "worker") for key in ("ports", "container_name")
     }
     assert "services.db.image" in keys
+
+
+def test_what_compose_provides_and_what_it_does_without(tmp_path: Path) -> None:
+    text = GOOD.replace("{image: w, vol", '{image: "$COMPOSE_PROJECT_NAME", vol').replace(
+        "worker: {image: w", "worker: {image: w, env_file: [{path: no.env, required: false}]"
+    )
+    assert text.count("required") == text.count("$COMPOSE") == 1
+    assert problems(tmp_path, text) == []
+
+
+def test_variables_of_extended_files_are_found(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text('services: {b: {image: "${NOPE:?say}"}}\n')
+    text = GOOD.replace("worker: {", "worker: {extends: {file: base.yaml, service: b}, ")
+    assert [one.partition(" uses")[0] for one in problems(tmp_path, text)] == [
+        "base.yaml:1: services.b.image:"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("build", "lost"),
+    [
+        ("dockerfile_inline: FROM scratch", "dockerfile_inline"),
+        ("additional_contexts: {a: ./a}", "additional_contexts"),
+        ("secrets: [npm]", "secrets"),
+        ("secrets: [{source: ca, target: other}]", "secrets"),
+        ("ssh: [default]", "ssh"),
+        ("network: host", "network"),
+        ('extra_hosts: ["a=1.2.3.4"]', "extra_hosts"),
+        ("platforms: [linux/arm64]", "platforms"),
+        ("privileged: true", "privileged"),
+        ("secrets: [ca]", ""),
+        ("secrets: [], privileged: false, network: default, x-mine: 1", ""),
+        ("cache_from: [a], cache_to: [b], no_cache: true, pull: true, labels: {a: b}, tags: [c]", ""),
+        ("args: {A: 1}, target: t, dockerfile: D", ""),
+    ],
+)
+def test_keys_of_a_build_that_would_be_lost(tmp_path: Path, build: str, lost: str) -> None:
+    found = problems(tmp_path, GOOD.replace("worker: {image: w", f"worker: {{build: {{context: ., {build}}}"))
+    assert [one.partition(" -> ")[0] for one in found] == (
+        [f"compose.yaml:4: services.worker.build.{lost}: is not passed on to the build by slipway"]
+        if lost
+        else []
+    )
+    replaced = {**SERVICES, "worker": {"kind": "worker", "image": "ready:1"}}
+    text = GOOD.replace("worker: {image: w", f"worker: {{build: {{context: ., {build}}}")
+    assert problems(tmp_path, text, services=replaced) == []
 
 
 def test_ignored_services(tmp_path: Path) -> None:
@@ -147,3 +196,48 @@ def test_values_are_taken_out_of_what_compose_says() -> None:
     texts = {"SECRET": 's3cr"et-value', "SHORT": "two", "EMPTY": ""}
     said = _without_values('parsing "s3cr\\"et-value", "two", twofold s3cr"et-value', texts)
     assert said == 'parsing "(value of SECRET)", "(value of SHORT)", twofold (value of SECRET)'
+
+
+def test_secrets_that_would_end_in_images(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("""
+services:
+  web:
+    build:
+      context: ${PASS_DIR:-.}
+      args: [TOKEN, "URL=https://$TOKEN@x", "SET=${TOKEN}", "SAFE=${TOKEN:-none}", OPEN, "NONE=$NOPE"]
+  worker: {image: "x:${TOKEN}"}
+  migrate: {image: "x:${TOKEN:-1}"}
+  db: {image: "$TOKEN"}
+""")
+    services = {**SERVICES, "db": {"kind": "stateful", "image": "postgres:17"}}
+    system = System.of({"app_name": "shop", "app_services": services}, {}, {})
+    compose = load(tmp_path, ["compose.yaml"])
+    texts = {"TOKEN": "hunter2hunter2", "OPEN": "x", "PASS_DIR": "x"}
+    arguments = {"SET": "1", "MINE": "$TOKEN"}
+    found = [one.text() for one in secrets_in_images(compose, system, texts, {"TOKEN"}, arguments)]
+    assert [one.partition(" uses")[0] for one in found] == [
+        "compose.yaml:6: services.web.build.args.TOKEN:",
+        "compose.yaml:6: services.web.build.args.URL:",
+        "compose.yaml:7: services.worker.image:",
+        "app.yml: app_build_args.MINE:",
+    ]
+    assert "environment_contract.TOKEN: {secret: false}" in found[0]
+    assert "hunter2" not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rule", "secret"),
+    [
+        ("API_URL", "https://a.example", {}, False),
+        ("API_URL", "https://me:hunter2@a.example", {}, True),
+        ("API_URL", "https://a.example", {"secret": True}, True),
+        ("SECRET_KEY", "x", {}, True),
+        ("SECRET_KEY", "x", {"secret": False}, False),
+        ("PGPASSWORD", "", {}, True),
+        ("TOKEN_COUNT", "5", {"type": "integer"}, False),
+        ("KEYCLOAK_HOST", "a", {}, False),
+        ("PY", "3.12", {}, False),
+    ],
+)
+def test_what_is_a_secret(name: str, text: str, rule: dict[str, Any], secret: bool) -> None:
+    assert secret_names({name: text}, {name: rule}) == ({name} if secret else set())

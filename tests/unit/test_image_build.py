@@ -120,3 +120,8 @@ def test_services_that_are_built_alike_share_an_image() -> None:
     ]
     tags = [build.tag for build in with_tags(builds, "shop", "abc")]
     assert tags == ["shop/web:abc", "shop/web:abc", "shop/docs:abc", "reg/own:7"]
+
+
+def test_arguments_are_written_as_compose_writes_them() -> None:
+    (build,) = with_tags([{"service": "web", "args": {"A": True, "B": None, "C": 1, "D": 1.0}}], "shop", "a")
+    assert build.args == {"A": "true", "C": "1", "D": "1"}
