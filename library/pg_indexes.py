@@ -251,6 +251,7 @@ blockers:
     query: {description: Start of its last query, type: str}
     reason: {description: How it holds up the work, type: str}
     blocks: {description: Index it holds up, type: str}
+    occupies: {description: "It builds an index or vacuums: waited for, never cancelled", type: bool}
 pending:
   description: There is work to do, and O(defer) asked not to do it.
   returned: with O(defer), when there is something to do
