@@ -602,13 +602,27 @@ def _answers(port: int, database: str) -> bool:
     return False
 
 
+def _session_behind(port: int, database: str) -> Any:
+    """Ask for the settings of the server session that the pooler hands out."""
+    with psycopg.connect(
+        host="127.0.0.1", port=port, user="postgres", password=PASSWORD, dbname=database, autocommit=True
+    ) as connection:
+        names = ("role", "statement_timeout", "work_mem", "jit")
+        columns = ", ".join(f"current_setting('{name}')" for name in names)
+        return connection.execute(f"SELECT {columns}").fetchone()
+
+
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
 def test_a_pooler_that_shares_sessions_is_refused(t: Any, pooler: Any, mode: str) -> None:
     from ansible.module_utils.slipway.pg_sql import Refused
 
+    port = pooler(mode)
+    before = _session_behind(port, t.name)
     with pytest.raises(Refused, match="pooler in transaction mode"):
-        t.apply([INDEX], login_port=pooler(mode))
+        t.apply([INDEX], login_port=port, session_role="pg_monitor", settings={"work_mem": "7MB"})
     assert t.state("t_a") is None
+    # The session belongs to the next client: nothing of ours may be left in it.
+    assert _session_behind(port, t.name) == before
 
 
 def test_a_pooler_in_session_mode_is_fine(t: Any, pooler: Any) -> None:
