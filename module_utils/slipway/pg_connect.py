@@ -15,7 +15,9 @@ PSYCOPG_ERROR: str | None
 try:
     # "as psycopg" exports the name: the other cores take it from here, where its absence is handled.
     import psycopg as psycopg
+    from psycopg.adapt import Loader
     from psycopg.conninfo import conninfo_to_dict
+    from psycopg.pq import Format
     from psycopg.rows import dict_row
 
     PSYCOPG_ERROR = None
@@ -136,7 +138,7 @@ class Target:
         """Open a connection and leave its session as it is."""
         name = f"{APPLICATION}:{purpose}" if purpose else APPLICATION
         try:
-            return psycopg.connect(
+            connection = psycopg.connect(
                 self.dsn,
                 **self.keywords,
                 autocommit=True,
@@ -152,6 +154,8 @@ class Target:
             )
         except psycopg.Error as error:
             raise Refused(f"cannot connect to PostgreSQL: {self._masked(error)}") from None
+        _accept_any_text(connection)
+        return connection
 
     def _prepare(self, connection: Any, as_role: bool) -> None:
         """Make the session that of the wanted role, without timeouts, with the settings asked for."""
@@ -230,6 +234,24 @@ class Target:
             raise Refused(f"{advice} ({self._masked(error)})") from None
         finally:
             other.close()
+
+
+def _accept_any_text(connection: Any) -> None:
+    """Let text that is no UTF-8 be read, with marks in place of what cannot be.
+
+    Names of roles and databases are shared by databases of all encodings, and not converted.
+    """
+
+    class AnyText(Loader):  # type: ignore[misc]
+        def load(self, data: Any) -> str:
+            return bytes(data).decode(errors="replace")
+
+    class AnyTextBinary(AnyText):
+        format = Format.BINARY
+
+    for kind in ("text", "varchar", "bpchar", "name"):
+        connection.adapters.register_loader(kind, AnyText)
+        connection.adapters.register_loader(kind, AnyTextBinary)
 
 
 def _pid(connection: Any) -> int:

@@ -310,8 +310,8 @@ class Run:
         """Work through groups of entries, with connections of our own; return why there are none."""
         try:
             session = Session(self.target, self.options, self.emit, self.ours)
-        except Refused as error:
-            return str(error)
+        except (Refused, psycopg.Error) as error:
+            return describe(error)
         builder = Builder(session, self.facts, self.path)
         try:
             for entry in _drain(waiting):
@@ -329,7 +329,17 @@ class Run:
             self._fail(builder, entry, str(stopped), stopped.blockers)
         except (Refused, psycopg.Error) as error:
             self._fail(builder, entry, describe(error), [])
+        except Exception as error:
+            # A fault of ours in one entry must not take the results of all others with it.
+            self._fail(builder, entry, f"unexpected {type(error).__name__}: {describe(error)}", [])
         entry.duration = watch.seconds
+        try:
+            self._tell(entry)
+        except (Refused, OSError) as error:
+            entry.failed, entry.reason = True, f"{entry.state}, {entry.action}, but not recorded: {error}"
+
+    def _tell(self, entry: Entry) -> None:
+        """Report and record what came of an entry."""
         outcome = f"failed: {entry.reason}" if entry.failed else f"{entry.state}, {entry.action}"
         self.emit({"index": entry.spec.label, "phase": "done", "message": outcome, "seconds": entry.duration})
         self.done(entry)
@@ -350,7 +360,8 @@ class Run:
             if builder.session.work.broken or builder.session.watch.broken:
                 builder.session.reconnect()
             self._again(builder, entry)
-        except (Refused, Stopped, psycopg.Error):
+        except Exception:
+            # Whatever it is: the first failure is the one to tell.
             entry.state = "unknown"
         entry.failed, entry.action, entry.reason, entry.blockers, entry.cleaned = (
             True,

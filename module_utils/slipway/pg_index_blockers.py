@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .pg_sql import raw_text
+
 QUERY_CHARACTERS = 120
 # The lock of CREATE INDEX CONCURRENTLY, REINDEX CONCURRENTLY, VACUUM and ANALYZE.
 _OCCUPIES = "ShareUpdateExclusiveLock"
@@ -22,7 +24,7 @@ _OCCUPIES = "ShareUpdateExclusiveLock"
 _ACTIVITY = """
        a.usename AS "user", a.application_name AS application, a.state, a.backend_type,
        extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS age_s,
-       left(regexp_replace(a.query, '\\s+', ' ', 'g'), {characters}) AS query,
+       {query} AS query,
        EXISTS (SELECT FROM pg_stat_progress_create_index w WHERE w.pid = a.pid)
          OR EXISTS (SELECT FROM pg_stat_progress_vacuum w WHERE w.pid = a.pid) AS occupies
 """
@@ -74,7 +76,8 @@ ORDER BY b.pid IS NULL, l.pid
 
 
 def _with_activity(query: str) -> str:
-    return query.format(activity=_ACTIVITY.format(characters=QUERY_CHARACTERS))
+    start = raw_text(f"left(regexp_replace(a.query, '\\s+', ' ', 'g'), {QUERY_CHARACTERS})")
+    return query.format(activity=_ACTIVITY.format(query=start))
 
 
 def blockers(
@@ -120,7 +123,7 @@ def _blocker(row: dict[str, Any], reason: str, what: str) -> dict[str, Any]:
         "application": row["application"] or "",
         "age_s": None if age is None else round(age, 1),
         "state": row["state"],
-        "query": (row["query"] or "").strip(),
+        "query": (row["query"] or b"").decode(errors="replace").strip(),
         "reason": reason,
         "blocks": what,
         "gid": None,

@@ -13,7 +13,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import PASSWORD, Background, Server, until
+from ansible.module_utils.slipway import pg_index_build
+from ansible.module_utils.slipway.pg_connect import Target
+from conftest import PASSWORD, Background, Database, Server, until
 
 INDEX = {"name": "t_a", "table": "t", "columns": ["a"]}
 DRIFTED = {**INDEX, "columns": ["a DESC", "b"]}
@@ -336,6 +338,7 @@ def test_a_partitioned_build_stopped_by_duplicates_is_continued_later(parts: Any
     parts.sql("INSERT INTO p VALUES (250, current_date, 'v250')")
     done = parts.one(PARTED)
     assert done["result"]["failed_indexes"] and "(v250, 250) in 2 rows" in done["reason"]
+    assert "Nothing was left" not in done["reason"] and "parts already built are kept" in done["reason"]
     parts.sql("DELETE FROM p WHERE id = 250")
     assert parts.one(PARTED)["state"] == "valid"
 
@@ -437,8 +440,6 @@ def test_sql_ascii_database(server: Server) -> None:
         admin.execute(
             "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
         )
-    from conftest import Database
-
     database = Database(server, "ascii")
     database.admin.execute("SET client_encoding = utf8")
     try:
@@ -450,6 +451,32 @@ def test_sql_ascii_database(server: Server) -> None:
         database.close()
         with server.connect("postgres") as admin:
             admin.execute("DROP DATABASE ascii WITH (FORCE)")
+
+
+def test_bytes_that_are_no_text_are_shown_with_marks(server: Server) -> None:
+    with server.connect("postgres") as admin:
+        admin.execute("CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    database = Database(server, "bytes")
+    try:
+        database.sql(
+            "SET client_encoding = sql_ascii",
+            "CREATE TABLE t (a text)",
+            "INSERT INTO t VALUES (E'caf\\351'), (E'caf\\351')",
+        )
+        done = database.one({**INDEX, "unique": True})
+        assert "(caf\ufffd) in 2 rows" in done["reason"], done["reason"]
+        # The text of a query is cut after 120 bytes, one of these two in the middle of a letter.
+        for start in ("", "x"):
+            session = database.other(
+                "SET client_encoding = utf8", "BEGIN", f"UPDATE t SET a = '{start}{'é' * 100}'"
+            )
+            done = database.one(INDEX, long_transaction_after=0)
+            assert [item["pid"] for item in done["result"]["blockers"]] == [session.info.backend_pid]
+            session.close()
+    finally:
+        database.close()
+        with server.connect("postgres") as admin:
+            admin.execute("DROP DATABASE bytes WITH (FORCE)")
 
 
 @pytest.fixture
@@ -727,6 +754,45 @@ def test_one_failure_does_not_keep_the_others_from_being_built(t: Any) -> None:
     )
     assert [item["state"] for item in result["indexes"]] == ["missing", "valid", "missing"]
     assert result["msg"].startswith("2 of 3 indexes are not as declared")
+
+
+def test_a_name_from_a_database_in_latin_1_can_be_read(server: Server, t: Any) -> None:
+    with server.connect("postgres") as admin:
+        admin.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    with server.connect("latin", client_encoding="latin1") as admin:
+        admin.execute('CREATE ROLE "caf\xe9"')
+        try:
+            connection = Target(t.params([])).connect()
+            for binary in (False, True):
+                row = connection.execute(
+                    "SELECT rolname FROM pg_roles WHERE rolname ~ '^caf'", binary=binary
+                ).fetchone()
+                assert row == {"rolname": "caf\ufffd"}
+            connection.close()
+        finally:
+            admin.execute('DROP ROLE "caf\xe9"')
+
+
+def test_an_entry_that_crashes_does_not_take_the_others_with_it(
+    t: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pg_index_build.Builder.build
+
+    def build(self: Any, spec: Any, *rest: Any) -> Any:
+        if spec.name == "t_a":
+            raise UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "unexpected end of data")
+        return real(self, spec, *rest)
+
+    monkeypatch.setattr(pg_index_build.Builder, "build", build)
+    result = t.apply([INDEX, {"name": "t_b", "table": "t", "columns": ["b"]}])
+    assert [item["state"] for item in result["indexes"]] == ["missing", "valid"]
+    assert "unexpected UnicodeDecodeError" in result["msg"]
+
+
+def test_the_remains_of_a_failed_build_are_found_in_a_schema_with_a_dot(t: Any) -> None:
+    t.sql('CREATE SCHEMA "a.b"', 'CREATE TABLE "a.b".t (a int)', 'INSERT INTO "a.b".t VALUES (1), (1)')
+    done = t.one({**INDEX, "schema": "a.b", "unique": True})
+    assert done["state"] == "missing" and t.state("t_a", "a.b") is None, done["reason"]
 
 
 def test_tiers(t: Any) -> None:
