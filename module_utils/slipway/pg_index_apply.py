@@ -9,7 +9,7 @@ import difflib
 import queue
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .pg_connect import Facts, Target, describe, psycopg
@@ -117,13 +117,15 @@ def survey(
     for spec in specs:
         table = tables.get((spec.schema, spec.table))
         key = (spec.schema, spec.name)
-        occupant = busy.get(table.oid) if table else None
+        there = current.get(key)
+        on = table.oid if table else there.table_oid if there else 0
+        occupant = busy.get(on)
         now = Situation(
-            spec=spec,
+            spec=replace(spec, kept_tablespace=there.tablespace) if there else spec,
             table=table,
             relation=relations.get(key),
-            current=current.get(key),
-            siblings=tuple(siblings.get(table.oid, ())) if table else (),
+            current=there,
+            siblings=tuple(siblings.get(on, ())),
             probe=probes.get(spec.label),
             busy=occupant_text(occupant) if occupant else None,
             declared=declared,
@@ -149,9 +151,13 @@ def _renames(entries: list[Entry]) -> None:
             )
     for entry in entries:
         current = entry.now.current
-        if entry.decision.action == "dropped" and current is not None and current.oid in becomes:
+        if entry.spec.state != "absent" or current is None or current.oid not in becomes:
+            continue
+        # A replica identity is not to be dropped, but may be renamed.
+        if entry.decision.action == "dropped" or current.replica_identity:
             entry.decision.becomes = becomes[current.oid].spec.label
             entry.decision.action = entry.action = "none"
+            entry.decision.failed = entry.failed = False
             entry.reason = f"it is renamed to {entry.decision.becomes}"
 
 

@@ -15,6 +15,8 @@ import psycopg
 import pytest
 from ansible.module_utils.slipway import pg_index_build
 from ansible.module_utils.slipway.pg_connect import Target
+from ansible.module_utils.slipway.pg_index_catalog import Table
+from ansible.module_utils.slipway.pg_index_partition import child_name
 from conftest import PASSWORD, Background, Database, Server, until
 
 INDEX = {"name": "t_a", "table": "t", "columns": ["a"]}
@@ -90,6 +92,57 @@ def test_replica_identity_that_would_be_lost_is_refused(t: Any) -> None:
     done = t.one(INDEX)
     assert done["state"] == "drifted" and "replica identity" in done["reason"]
     assert "UNIQUE" in t.state("t_a")["def"]
+
+
+def test_a_replica_identity_on_a_column_that_may_be_null_is_refused(t: Any) -> None:
+    t.sql(
+        "CREATE UNIQUE INDEX t_a ON t (id)",
+        "ALTER TABLE t REPLICA IDENTITY USING INDEX t_a",
+    )
+    done = t.one({**INDEX, "columns": ["id", "a"], "unique": True})
+    assert (done["state"], done["action"]) == ("drifted", "none") and "NOT NULL" in done["reason"]
+    t.sql("ALTER TABLE t ALTER a SET NOT NULL")
+    assert t.one({**INDEX, "columns": ["id", "a"], "unique": True})["action"] == "replaced"
+    done = t.one({"name": "t_a", "state": "absent"})
+    assert done["result"]["failed_indexes"] and "REPLICA IDENTITY DEFAULT" in done["reason"]
+    # It may have another name, though.
+    renamed = {"name": "t_z", "table": "t", "columns": ["id", "a"], "unique": True}
+    result = t.apply([{"name": "t_a", "state": "absent"}, renamed])
+    assert [item["state"] for item in result["indexes"]] == ["absent", "valid"], result.get("msg")
+
+
+def test_a_replaced_or_rebuilt_index_stays_in_its_tablespace(t: Any) -> None:
+    place = f"ts_{t.name}"
+    t.sql("SET allow_in_place_tablespaces = on", f"CREATE TABLESPACE {place} LOCATION ''")
+
+    def where() -> Any:
+        return t.value(
+            "SELECT spcname FROM pg_class c JOIN pg_tablespace s ON s.oid = reltablespace "
+            "WHERE relname = 't_a'"
+        )
+
+    t.sql(f"CREATE INDEX t_a ON t (a) TABLESPACE {place}")
+    told = t.apply([DRIFTED], check_mode=True)
+    assert place in told["diff"][0]["after"]
+    assert t.one(DRIFTED)["action"] == "replaced" and where() == place
+    t.sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 't_a'::regclass")
+    assert t.one(DRIFTED)["action"] == "rebuilt" and where() == place
+    assert not t.apply([DRIFTED])["changed"]
+
+
+@pytest.mark.parametrize("table", [{}, {"table": "t"}], ids=["table not named", "table named"])
+def test_absent_takes_the_leftovers_of_a_replacement_with_it(t: Any, table: dict[str, str]) -> None:
+    t.sql("CREATE INDEX t_a ON t (a)", "CREATE INDEX t_a__slip_01234567 ON t (b)")
+    absent = {"name": "t_a", "state": "absent", **table}
+    assert t.apply([absent], check_mode=True)["indexes"][0]["cleaned"] == ["public.t_a__slip_01234567"]
+    done = t.one(absent)
+    assert (done["state"], done["action"], done["cleaned"]) == (
+        "absent",
+        "dropped",
+        ["public.t_a__slip_01234567"],
+    )
+    assert t.names() == ["t_pkey"]
+    assert not t.apply([absent])["changed"]
 
 
 @pytest.mark.parametrize("point", ["built", "invalid", "swapped"])
@@ -332,6 +385,61 @@ def test_an_interrupted_partitioned_build_is_continued(parts: Any) -> None:
     assert (done["state"], done["action"]) == ("valid", "rebuilt"), done["reason"]
     assert parts.state(kept[0]["name"])["oid"] == ready
     assert parts.value("SELECT bool_and(indisvalid) FROM pg_index") is True
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_foreign_partition_is_refused_before_anything_is_made(parts: Any, check_mode: bool) -> None:
+    parts.sql(
+        "CREATE FOREIGN DATA WRAPPER nothing",
+        "CREATE SERVER far FOREIGN DATA WRAPPER nothing",
+        "CREATE FOREIGN TABLE p9 PARTITION OF p FOR VALUES FROM (900) TO (999) SERVER far",
+    )
+    plain = {"name": "p_v", "table": "p", "columns": ["v"]}
+    told = parts.apply([plain], check_mode=check_mode)
+    assert told["failed_indexes"] and "public.p9" in told["msg"] and "foreign table" in told["msg"]
+    assert parts.value("SELECT count(*) FROM pg_index WHERE indrelid IN ('p'::regclass, 'p1'::regclass)") == 0
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_partition_of_another_owner_is_refused_before_anything_is_made(
+    t: Any, role: str, check_mode: bool
+) -> None:
+    t.sql(
+        "CREATE TABLE p (id int) PARTITION BY RANGE (id)",
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (id)",
+        "CREATE TABLE p1a PARTITION OF p1 FOR VALUES FROM (0) TO (10)",
+        f"ALTER TABLE p OWNER TO {role}",
+        f"ALTER TABLE p1 OWNER TO {role}",
+    )
+    index = {"name": "p_id", "table": "p", "columns": ["id"]}
+    told = t.apply([index], check_mode=check_mode, login_user=role)
+    assert told["failed_indexes"] and "public.p1a" in told["msg"] and "role postgres" in told["msg"]
+    assert t.names("p") == [] == t.names("p1")
+    t.sql(f"ALTER TABLE p1a OWNER TO {role}")
+    assert t.one(index, login_user=role)["action"] == "created"
+
+
+def test_a_build_that_is_at_work_in_a_partition_is_waited_for(t: Any, gates: Any) -> None:
+    from ansible.module_utils.slipway.pg_index_spec import parse
+
+    t.sql(
+        "CREATE TABLE p (a int) PARTITION BY RANGE (a)",
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9999)",
+        "INSERT INTO p SELECT g FROM generate_series(1, 2000) g",
+    )
+    index = {"name": "p_slow", "table": "p", "columns": ["slow(a)"]}
+    part = Table(0, "public", "p1", "r", "postgres", True, None)
+    name = child_name(parse(index), part)
+    # As after a kill: the client is gone, the server goes on.
+    build = Background(t.other().execute, f"CREATE INDEX CONCURRENTLY {name} ON p1 (slow(a))")
+    gates.wait_at(1)
+    oid = t.state(name)["oid"]
+    run = Background(t.one, index)
+    time.sleep(1)
+    gates.open(1, 2)
+    build.result()
+    done = run.result()
+    assert (done["state"], t.state(name)["oid"]) == ("valid", oid), done["reason"]
 
 
 def test_a_partitioned_build_stopped_by_duplicates_is_continued_later(parts: Any) -> None:
