@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pg_indexes_info
 import pytest
-from ansible.module_utils.slipway.pg_index_audit import matches_like, percent, tiers_due, usage
+from ansible.module_utils.slipway.pg_connect import Target
+from ansible.module_utils.slipway.pg_index_audit import matches_like, percent, read_hours, tiers_due, usage
 from ansible.module_utils.slipway.pg_index_gates import gates
 from ansible.module_utils.slipway.pg_index_report import Progress, Record, added_by
 from ansible.module_utils.slipway.pg_index_spec import parse
@@ -123,6 +125,23 @@ def test_tiers() -> None:
     assert due(used[:1], {"1": 0}, {}, 24 * hour) == [True, False, False]
     second = [*used, entry("b", "valid", valid=True, scans=1)]
     assert due(second, {"1": 0, "2": 24 * hour}, {}, 48 * hour) == [True, True, True]
+
+
+def test_hours_are_numbers() -> None:
+    assert read_hours({2: "48", "3": 0.5}) == {"2": 48.0, "3": 0.5}
+    for wrong in ({2: "one day"}, {2: None}, {"two": 24}):
+        with pytest.raises(Refused, match="number of hours"):
+            read_hours(wrong)
+
+
+def test_a_replica_is_reached_at_its_own_address() -> None:
+    replica = {"login_host": "standby", "login_port": None}
+    for params in (
+        {"login_host": "", "login_unix_socket": "/run/postgresql", "login_port": 6543},
+        {"dsn": "host=primary", "login_port": 6543},
+    ):
+        reached = Target(pg_indexes_info.replica_params(params, replica))
+        assert (reached.dsn, reached.keywords["host"], reached.keywords["port"]) == ("", "standby", 6543)
 
 
 def test_like_and_percent_and_usage() -> None:
