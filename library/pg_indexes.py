@@ -343,7 +343,8 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     failed = [entry.result() for entry in entries if entry.failed]
     blockers = [blocker for entry in entries for blocker in entry.blockers]
     if not check_mode:
-        tiers = {spec.tier for spec in specs}
+        # What is to be gone makes no tier: the clock of one starts with the indexes that are to be there.
+        tiers = {spec.tier for spec in specs if spec.state == "present"}
         record.complete(
             tiers - {entry.spec.tier for entry in entries if entry.state not in ("valid", "absent")}
         )

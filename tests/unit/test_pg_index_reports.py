@@ -79,10 +79,46 @@ def test_record(tmp_path: Path) -> None:
 
 def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
-    for text in ("{", "[]", '{"releases": 5}'):
-        path.write_text(text)
+    for text in (
+        "{",
+        "[]",
+        '{"releases": 5}',
+        '{"releases": {}, "tiers": 5}',
+        '{"releases": {}, "tiers": {"1": "x"}}',
+        '{"releases": {"r": [{"name": "a"}]}, "tiers": {}}',
+        '{"releases": {"r": ["a"]}, "tiers": {}}',
+        '{"releases": {"caf\xe9": []}, "tiers": {}}',
+    ):
+        path.write_text(text, encoding="latin-1")
         with pytest.raises(Refused, match="is not a record"):
             Record(str(path), "r").read()
+
+
+def test_a_record_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    # A directory in its place: root, too, cannot read that.
+    with pytest.raises(Refused, match="cannot read the record"):
+        Record(str(tmp_path), "r").prepare()
+
+
+def test_an_index_belongs_to_the_release_that_created_it_last(tmp_path: Path) -> None:
+    path = str(tmp_path / "record.json")
+
+    def note(release: str, name: str, action: str) -> None:
+        Record(path, release).add(entry(name, "valid", action=action))
+
+    def added() -> dict[str, list[str]]:
+        data = Record(path, None).read()
+        return {by: [item["name"] for item in added_by(data, by)] for by in sorted(data["releases"])}
+
+    # The order of time, not of names.
+    note("z", "a", "created")
+    note("z", "b", "created")
+    note("m", "a", "replaced")
+    assert added() == {"m": [], "z": ["a", "b"]}
+    note("m", "a", "dropped")
+    assert added() == {"m": [], "z": ["b"]}
+    note("c", "a", "created")
+    assert added() == {"c": ["a"], "m": [], "z": ["b"]}
 
 
 def test_a_record_that_cannot_be_kept_is_refused_before(tmp_path: Path) -> None:

@@ -926,6 +926,8 @@ def test_record_of_a_release(t: Any, tmp_path: Any) -> None:
     assert [item["name"] for item in added_by(data, "r1")] == ["t_a"]
     assert [item["name"] for item in added_by(data, "r2")] == ["t_c"]
     assert set(data["tiers"]) == {"1", "2"}
+    t.apply([{"name": "t_d", "state": "absent", "tier": 3}], record=record, release="r2")
+    assert set(Record(record, None).read()["tiers"]) == {"1", "2"}
     t.apply([{**item, "state": "absent"} for item in added_by(data, "r1")], record=record, release="r1")
     assert added_by(Record(record, None).read(), "r1") == []
     assert t.names() == ["t_b", "t_c", "t_pkey"]
