@@ -100,7 +100,9 @@ options:
     type: bool
     default: true
   long_transaction_after:
-    description: Seconds after which a transaction in the way of a build counts as long.
+    description: >-
+      Seconds after which a transaction in the way of a build counts as long. Somebody else's build or VACUUM
+      at work never does: it is waited for.
     type: int
     default: 300
   on_long_transaction:
