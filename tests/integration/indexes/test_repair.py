@@ -294,10 +294,11 @@ def test_a_vacuum_that_is_running_is_no_long_transaction(t: Any) -> None:
     session = t.other(
         "SET vacuum_cost_delay = 100", "SET vacuum_cost_limit = 1", "SET vacuum_cost_page_hit = 1"
     )
-    Background(session.execute, "VACUUM t")
+    vacuum = Background(session.execute, "VACUUM t")
     until(lambda: t.sql("SELECT 1 FROM pg_stat_progress_vacuum"))
     done = t.one(INDEX, long_transaction_after=0, on_long_transaction="cancel", max_wait=60)
     assert (done["state"], done["action"]) == ("valid", "created"), done["reason"]
+    vacuum.result()
 
 
 def test_whoever_sits_on_the_lock_of_a_build_is_a_long_transaction(t: Any) -> None:
