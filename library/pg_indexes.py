@@ -100,7 +100,9 @@ options:
     type: bool
     default: true
   long_transaction_after:
-    description: Seconds after which a transaction in the way of a build counts as long.
+    description: >-
+      Seconds after which a transaction in the way of a build counts as long. Somebody else's build or VACUUM
+      at work never does: it is waited for.
     type: int
     default: 300
   on_long_transaction:
@@ -251,6 +253,7 @@ blockers:
     query: {description: Start of its last query, type: str}
     reason: {description: How it holds up the work, type: str}
     blocks: {description: Index it holds up, type: str}
+    occupies: {description: "It builds an index or vacuums: waited for, never cancelled", type: bool}
 pending:
   description: There is work to do, and O(defer) asked not to do it.
   returned: with O(defer), when there is something to do
@@ -342,7 +345,8 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     failed = [entry.result() for entry in entries if entry.failed]
     blockers = [blocker for entry in entries for blocker in entry.blockers]
     if not check_mode:
-        tiers = {spec.tier for spec in specs}
+        # What is to be gone makes no tier: the clock of one starts with the indexes that are to be there.
+        tiers = {spec.tier for spec in specs if spec.state == "present"}
         record.complete(
             tiers - {entry.spec.tier for entry in entries if entry.state not in ("valid", "absent")}
         )

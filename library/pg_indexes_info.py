@@ -129,6 +129,9 @@ indexes:
     name: {description: Name., type: str}
     table: {description: Table., type: str}
     valid: {description: Whether it is valid, type: bool}
+    building: {description: Whether somebody is building it now; not counted as INVALID, type: bool}
+    serves_foreign_key: {description: Whether a foreign key of its table needs it; never called unused, type: bool}
+    part_of: {description: Partitioned index that it is a part of, type: str}
     leftover: {description: Whether it is what an interrupted build or REINDEX left, type: bool}
     definition: {description: Definition as PostgreSQL writes it, type: str}
     size_bytes: {description: Size., type: int}
@@ -209,6 +212,7 @@ from ansible.module_utils.slipway.pg_index_audit import (
     duplicates,
     percent,
     read,
+    read_hours,
     read_scans,
     redundant,
     stats_age,
@@ -257,9 +261,17 @@ def arguments() -> dict[str, Any]:
     }
 
 
+def replica_params(params: dict[str, Any], replica: dict[str, Any]) -> dict[str, Any]:
+    """Return how to reach a replica: as the primary, at its own address."""
+    # Neither a socket nor a dsn, both of which lead to the primary whatever the host is.
+    own = {key: value for key, value in replica.items() if value is not None}
+    return {**params, "dsn": None, "login_unix_socket": "", **own}
+
+
 def run(params: dict[str, Any]) -> dict[str, Any]:
     """Do the module's work and return its result."""
     specs = parse_all(params["indexes"])
+    hours = read_hours(params["tier_hours"])
     record = Record(params["record"], None).read()
     target = Target(params)
     connection = target.connect("audit")
@@ -268,11 +280,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
         data = read(connection, facts.version, params["schemas"])
         scans = []
         for replica in params["replicas"]:
-            address = {
-                "login_port": params["login_port"],
-                **{k: v for k, v in replica.items() if v is not None},
-            }
-            other = Target({**params, "dsn": None, **address}).connect("audit")
+            other = Target(replica_params(params, replica)).connect("audit")
             scans.append(read_scans(other))
             other.close()
         queries = [check_budget(connection, budget) for budget in params["queries"]]
@@ -286,7 +294,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
         "changed": False,
         "indexes": entries,
         "tables": describe_tables(data),
-        "invalid": [item for item in entries if not item["valid"]]
+        "invalid": [item for item in entries if not (item["valid"] or item["building"])]
         + [
             {"schema": "pg_toast", "name": row["name"], "leftover": True, "size_bytes": row["size_bytes"]}
             for row in data["toast"]
@@ -295,11 +303,11 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
         "redundant": redundant(data["indexes"]),
         "foreign_keys": data["foreign_keys"],
         "queries": queries,
-        "tiers": tiers_due(specs, entries, record["tiers"], params["tier_hours"]),
+        "tiers": tiers_due(specs, entries, record["tiers"], hours),
         "added": {release: added_by(record, release) for release in record["releases"]},
         "totals": {
             "indexes": len(entries),
-            "size_bytes": sum(item["size_bytes"] for item in entries),
+            "size_bytes": sum(item["size_bytes"] for item in entries if not item["partitioned"]),
             "stats_age_h": round(stats_age(server) / 3600, 1),
             "cache_hit_pct": percent(
                 server["blks_hit"], (server["blks_hit"] or 0) + (server["blks_read"] or 0)

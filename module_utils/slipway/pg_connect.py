@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,9 @@ PSYCOPG_ERROR: str | None
 try:
     # "as psycopg" exports the name: the other cores take it from here, where its absence is handled.
     import psycopg as psycopg
+    from psycopg.adapt import Loader
+    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.pq import Format
     from psycopg.rows import dict_row
 
     PSYCOPG_ERROR = None
@@ -36,6 +40,13 @@ _SESSION = {
     # Compiling a query about the catalog takes longer than answering it: a second against milliseconds.
     "jit": "off",
 }
+
+_UNREADABLE_DSN = (
+    "dsn cannot be read (it is not shown here, it may hold a password): write "
+    "postgresql://user:password@host:5432/database, in which special characters of the password are written "
+    "with a percent sign (@ is %40, % is %25, / is %2F, : is %3A), or key=value pairs, in which a value with "
+    "blanks stands in single quotes"
+)
 
 
 def connection_arguments() -> dict[str, Any]:
@@ -99,6 +110,8 @@ class Target:
         if self.dsn:
             wanted = {}
         wanted["password"] = params.get("login_password")
+        self._secrets = _secrets_of(self.dsn) | {params.get("login_password") or ""} - {""}
+        self._sessions_are_ours = False
         self.keywords = {key: value for key, value in wanted.items() if value not in (None, "")}
         self.keywords["connect_timeout"] = params.get("connect_timeout") or 10
 
@@ -106,8 +119,23 @@ class Target:
         """Open a connection in autocommit mode whose session has no timeouts.
 
         With as_role=False it stays the role that logged in, whatever session_role says.
-        Raises Refused when it cannot connect.
+        Raises Refused when it cannot connect, and behind a pooler that shares sessions.
         """
+        connection = self._open(purpose)
+        try:
+            # Before anything is set: what is set in a shared session stays there for somebody else.
+            self._refuse_shared_sessions(connection)
+            self._prepare(connection, as_role)
+        except psycopg.Error as error:
+            connection.close()
+            raise Refused(f"cannot prepare the session: {self._masked(error)}") from None
+        except Refused:
+            connection.close()
+            raise
+        return connection
+
+    def _open(self, purpose: str) -> Any:
+        """Open a connection and leave its session as it is."""
         name = f"{APPLICATION}:{purpose}" if purpose else APPLICATION
         try:
             connection = psycopg.connect(
@@ -125,29 +153,33 @@ class Target:
                 keepalives_count=4,
             )
         except psycopg.Error as error:
-            raise Refused(f"cannot connect to PostgreSQL: {str(error).strip()}") from error
-        try:
-            if self.role and as_role:
-                connection.execute(f"SET ROLE {ident(self.role)}", binary=True)
-            names = list(_SESSION)
-            known = connection.execute(
-                "SELECT name FROM pg_catalog.pg_settings WHERE name = ANY(%s)", [names]
-            ).fetchall()
-            wanted = {row["name"]: _SESSION[row["name"]] for row in known}
-            wanted.update(self.settings)
-            calls = ", ".join(
-                f"pg_catalog.set_config({literal(key)}, {literal(value)}, false)"
-                for key, value in wanted.items()
-            )
-            connection.execute(f"SELECT {calls}", binary=True)
-        except psycopg.Error as error:
-            connection.close()
-            raise Refused(f"cannot prepare the session: {str(error).strip()}") from error
+            raise Refused(f"cannot connect to PostgreSQL: {self._masked(error)}") from None
+        _accept_any_text(connection)
         return connection
 
+    def _prepare(self, connection: Any, as_role: bool) -> None:
+        """Make the session that of the wanted role, without timeouts, with the settings asked for."""
+        if self.role and as_role:
+            connection.execute(f"SET ROLE {ident(self.role)}", binary=True)
+        known = connection.execute(
+            "SELECT name FROM pg_catalog.pg_settings WHERE name = ANY(%s)", [list(_SESSION)]
+        ).fetchall()
+        wanted = {row["name"]: _SESSION[row["name"]] for row in known}
+        wanted.update(self.settings)
+        calls = ", ".join(
+            f"pg_catalog.set_config({literal(key)}, {literal(value)}, false)" for key, value in wanted.items()
+        )
+        connection.execute(f"SELECT {calls}", binary=True)
+
+    def _masked(self, error: Exception) -> str:
+        """Return an error's text without the passwords, which libpq repeats when it takes them for a host."""
+        text = str(error).strip()
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
     def facts(self, connection: Any) -> Facts:
-        """Ask the server what can be done here. Raises Refused behind a pooler that shares sessions."""
-        self._refuse_shared_sessions(connection)
+        """Ask the server what can be done here."""
         row = connection.execute(
             """
             SELECT current_setting('server_version_num')::int AS version, current_database() AS database,
@@ -176,27 +208,71 @@ class Target:
         return facts
 
     def _refuse_shared_sessions(self, connection: Any) -> None:
-        first = connection.execute("SELECT pg_backend_pid() AS pid").fetchone()["pid"]
-        if connection.info.backend_pid == first:
+        """Raise Refused when a pooler gives one server session to several of us; asked once per Target."""
+        if self._sessions_are_ours:
             return
+        first = _pid(connection)
+        if connection.info.backend_pid != first:
+            self._refuse_pooler(connection, first)
+        self._sessions_are_ours = True
+
+    def _refuse_pooler(self, connection: Any, first: int) -> None:
         # A pooler answers. In session mode a client keeps its server connection; in transaction mode an idle
         # client's is given to the next one who asks.
         advice = (
             "the connection goes through a pooler in transaction mode (pgbouncer, Supavisor), where session "
             "settings and locks belong to nobody: give the server's own address (Supabase: port 5432)"
         )
-        other = self.connect("pooler check")
+        other = self._open("pooler check")
         try:
             for _attempt in range(3):
                 with other.transaction():
-                    taken = other.execute("SELECT pg_backend_pid() AS pid").fetchone()["pid"]
-                    again = connection.execute("SELECT pg_backend_pid() AS pid").fetchone()["pid"]
-                if taken == first or again != first:
-                    raise Refused(advice)
+                    # In this order: a pool of a single connection has none left for the second question.
+                    if _pid(other) == first or _pid(connection) != first:
+                        raise Refused(advice)
         except psycopg.Error as error:
-            raise Refused(f"{advice} ({str(error).strip()})") from error
+            raise Refused(f"{advice} ({self._masked(error)})") from None
         finally:
             other.close()
+
+
+def _accept_any_text(connection: Any) -> None:
+    """Let text that is no UTF-8 be read, with marks in place of what cannot be.
+
+    Names of roles and databases are shared by databases of all encodings, and not converted.
+    """
+
+    class AnyText(Loader):  # type: ignore[misc]
+        def load(self, data: Any) -> str:
+            return bytes(data).decode(errors="replace")
+
+    class AnyTextBinary(AnyText):
+        format = Format.BINARY
+
+    for kind in ("text", "varchar", "bpchar", "name"):
+        connection.adapters.register_loader(kind, AnyText)
+        connection.adapters.register_loader(kind, AnyTextBinary)
+
+
+def _pid(connection: Any) -> int:
+    return int(connection.execute("SELECT pg_catalog.pg_backend_pid() AS pid").fetchone()["pid"])
+
+
+def _secrets_of(dsn: str) -> set[str]:
+    """Return the passwords in a dsn.
+
+    Raises Refused when it cannot be read, or when a part of the password would be taken for something else
+    and so be shown in messages.
+    """
+    try:
+        parts = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        raise Refused(_UNREADABLE_DSN) from None
+    host, port = str(parts.get("host") or ""), str(parts.get("port") or "")
+    database = str(parts.get("dbname") or "") if "://" in dsn else ""
+    if "@" in host or "@" in database or not re.fullmatch(r"[\d,]*", port):
+        raise Refused(_UNREADABLE_DSN)
+    return {str(parts[key]) for key in ("password", "sslpassword") if parts.get(key)}
 
 
 NAME_LIMIT = 63

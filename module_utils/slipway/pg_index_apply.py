@@ -9,7 +9,7 @@ import difflib
 import queue
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .pg_connect import Facts, Target, describe, psycopg
@@ -117,13 +117,15 @@ def survey(
     for spec in specs:
         table = tables.get((spec.schema, spec.table))
         key = (spec.schema, spec.name)
-        occupant = busy.get(table.oid) if table else None
+        there = current.get(key)
+        on = table.oid if table else there.table_oid if there else 0
+        occupant = busy.get(on)
         now = Situation(
-            spec=spec,
+            spec=replace(spec, kept_tablespace=there.tablespace) if there else spec,
             table=table,
             relation=relations.get(key),
-            current=current.get(key),
-            siblings=tuple(siblings.get(table.oid, ())) if table else (),
+            current=there,
+            siblings=tuple(siblings.get(on, ())),
             probe=probes.get(spec.label),
             busy=occupant_text(occupant) if occupant else None,
             declared=declared,
@@ -149,9 +151,13 @@ def _renames(entries: list[Entry]) -> None:
             )
     for entry in entries:
         current = entry.now.current
-        if entry.decision.action == "dropped" and current is not None and current.oid in becomes:
+        if entry.spec.state != "absent" or current is None or current.oid not in becomes:
+            continue
+        # A replica identity is not to be dropped, but may be renamed.
+        if entry.decision.action == "dropped" or current.replica_identity:
             entry.decision.becomes = becomes[current.oid].spec.label
             entry.decision.action = entry.action = "none"
+            entry.decision.failed = entry.failed = False
             entry.reason = f"it is renamed to {entry.decision.becomes}"
 
 
@@ -310,8 +316,8 @@ class Run:
         """Work through groups of entries, with connections of our own; return why there are none."""
         try:
             session = Session(self.target, self.options, self.emit, self.ours)
-        except Refused as error:
-            return str(error)
+        except (Refused, psycopg.Error) as error:
+            return describe(error)
         builder = Builder(session, self.facts, self.path)
         try:
             for entry in _drain(waiting):
@@ -329,7 +335,17 @@ class Run:
             self._fail(builder, entry, str(stopped), stopped.blockers)
         except (Refused, psycopg.Error) as error:
             self._fail(builder, entry, describe(error), [])
+        except Exception as error:
+            # A fault of ours in one entry must not take the results of all others with it.
+            self._fail(builder, entry, f"unexpected {type(error).__name__}: {describe(error)}", [])
         entry.duration = watch.seconds
+        try:
+            self._tell(entry)
+        except (Refused, OSError) as error:
+            entry.failed, entry.reason = True, f"{entry.state}, {entry.action}, but not recorded: {error}"
+
+    def _tell(self, entry: Entry) -> None:
+        """Report and record what came of an entry."""
         outcome = f"failed: {entry.reason}" if entry.failed else f"{entry.state}, {entry.action}"
         self.emit({"index": entry.spec.label, "phase": "done", "message": outcome, "seconds": entry.duration})
         self.done(entry)
@@ -350,7 +366,8 @@ class Run:
             if builder.session.work.broken or builder.session.watch.broken:
                 builder.session.reconnect()
             self._again(builder, entry)
-        except (Refused, Stopped, psycopg.Error):
+        except Exception:
+            # Whatever it is: the first failure is the one to tell.
             entry.state = "unknown"
         entry.failed, entry.action, entry.reason, entry.blockers, entry.cleaned = (
             True,

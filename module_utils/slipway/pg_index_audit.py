@@ -12,15 +12,40 @@ from typing import Any
 from .pg_index_catalog import REINDEX_NAME, WORK_NAME, Index, read_indexes, set_search_path
 from .pg_index_probe import LOCK_TIMEOUT
 from .pg_index_spec import IndexSpec
+from .pg_sql import Refused
+
+# A partitioned index is never read itself: its use and its size are those of its leaves together.
+_LEAVES = """
+  SELECT i.indexrelid AS leaf WHERE c.relkind <> 'I'
+  UNION ALL SELECT p.relid FROM pg_partition_tree(i.indexrelid) p WHERE c.relkind = 'I' AND p.isleaf
+"""
+
+# REINDEX CONCURRENTLY has several indexes of the table and its TOAST table under way; progress names one.
+_BUILDING = """
+EXISTS (SELECT FROM pg_stat_progress_create_index b WHERE b.datname = current_database() AND (
+          b.index_relid = i.indexrelid OR (b.command LIKE 'REINDEX%%' AND b.relid IN (
+            i.indrelid, (SELECT m.reltoastrelid FROM pg_class m WHERE m.oid = i.indrelid)))
+          OR (c.relkind = 'I' AND b.relid IN (SELECT relid FROM pg_partition_tree(i.indrelid)))))
+"""
 
 _SCOPE = """
-SELECT i.indexrelid::bigint AS oid, s.idx_scan AS scans, {last} AS last_scan, s.idx_tup_read AS tuples_read,
-       o.idx_blks_hit AS hit, o.idx_blks_read AS read
+SELECT i.indexrelid::bigint AS oid, u.*, {building} AS building, h.parent_name AS part_of
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_stat_all_indexes s ON s.indexrelid = i.indexrelid
-LEFT JOIN pg_statio_all_indexes o ON o.indexrelid = i.indexrelid
+CROSS JOIN LATERAL (
+  SELECT sum(pg_stat_get_numscans(leaf))::bigint AS scans, {last} AS last_scan,
+         sum(pg_stat_get_tuples_returned(leaf))::bigint AS tuples_read,
+         sum(pg_stat_get_blocks_hit(leaf))::bigint AS hit,
+         sum(pg_stat_get_blocks_fetched(leaf) - pg_stat_get_blocks_hit(leaf))::bigint AS read,
+         coalesce(sum(pg_relation_size(leaf)), 0)::bigint AS size
+  FROM ({leaves}) l
+) u
+LEFT JOIN LATERAL (
+  SELECT hn.nspname || '.' || hc.relname AS parent_name
+  FROM pg_inherits hi JOIN pg_class hc ON hc.oid = hi.inhparent JOIN pg_namespace hn ON hn.oid = hc.relnamespace
+  WHERE hi.inhrelid = i.indexrelid
+) h ON true
 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND (%(schemas)s::text[] IS NULL OR n.nspname = ANY(%(schemas)s::text[]))
 """
@@ -42,6 +67,16 @@ WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'informat
 
 # An index serves a foreign key when its first columns are the key's, in any order, and it leaves out no row
 # with one.
+_SERVES = """
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
+    WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indnkeyatts >= cardinality(k.conkey)
+      AND (m.amname = 'btree' OR (m.amname = 'hash' AND cardinality(k.conkey) = 1))
+      AND (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey
+      AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = ANY(
+            SELECT format('(%%I IS NOT NULL)', a.attname) FROM pg_attribute a
+            WHERE a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey)))
+"""
+
 _FOREIGN_KEYS = """
 SELECT n.nspname AS schema, c.relname AS table_name, k.conname AS name, k.confrelid::regclass::text AS
   referenced,
@@ -53,15 +88,13 @@ JOIN pg_class c ON c.oid = k.conrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE k.contype = 'f' AND k.conparentid = 0
   AND (%(schemas)s::text[] IS NULL OR n.nspname = ANY(%(schemas)s::text[]))
-  AND NOT EXISTS (
-    SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
-    WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indnkeyatts >= cardinality(k.conkey)
-      AND (m.amname = 'btree' OR (m.amname = 'hash' AND cardinality(k.conkey) = 1))
-      AND (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey
-      AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = ANY(
-            SELECT format('(%%I IS NOT NULL)', a.attname) FROM pg_attribute a
-            WHERE a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey))))
+  AND NOT EXISTS (SELECT {serves})
 ORDER BY 1, 2, 3
+"""
+
+_SERVING = """
+SELECT DISTINCT s.oid FROM pg_constraint k CROSS JOIN LATERAL (SELECT i.indexrelid::bigint AS oid {serves}) s
+WHERE k.contype = 'f'
 """
 
 _SERVER = """
@@ -75,6 +108,9 @@ _TOAST = """
 SELECT i.indexrelid::regclass::text AS name, pg_relation_size(i.indexrelid) AS size_bytes
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = 'pg_toast' AND NOT i.indisvalid
+  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index b WHERE b.datname = current_database()
+                  AND b.command LIKE 'REINDEX%' AND b.relid IN (
+                    i.indrelid, (SELECT m.oid FROM pg_class m WHERE m.reltoastrelid = i.indrelid)))
 """
 
 
@@ -89,13 +125,16 @@ def read(connection: Any, version: int, schemas: list[str] | None) -> dict[str, 
     with connection.transaction():
         connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         set_search_path(connection, "", local=True)
-        last = "s.last_idx_scan" if version >= 160000 else "NULL::timestamptz"
-        numbers = {row["oid"]: row for row in connection.execute(_SCOPE.format(last=last), wanted).fetchall()}
+        last = "max(pg_stat_get_lastscan(leaf))" if version >= 160000 else "NULL::timestamptz"
+        scope = _SCOPE.format(last=last, leaves=_LEAVES, building=_BUILDING)
+        serving = connection.execute(_SERVING.format(serves=_SERVES), wanted).fetchall()
+        numbers = {row["oid"]: row for row in connection.execute(scope, wanted).fetchall()}
         return {
             "numbers": numbers,
+            "serving": {row["oid"] for row in serving},
             "indexes": read_indexes(connection, version, indexes=list(numbers)),
             "tables": {row["oid"]: row for row in connection.execute(_TABLES, wanted).fetchall()},
-            "foreign_keys": connection.execute(_FOREIGN_KEYS, wanted).fetchall(),
+            "foreign_keys": connection.execute(_FOREIGN_KEYS.format(serves=_SERVES), wanted).fetchall(),
             "server": connection.execute(_SERVER).fetchone(),
             "toast": connection.execute(_TOAST).fetchall(),
         }
@@ -104,9 +143,16 @@ def read(connection: Any, version: int, schemas: list[str] | None) -> dict[str, 
 def read_scans(connection: Any) -> dict[tuple[str, str], int]:
     """Return how often each index was scanned on this server (a replica counts its own)."""
     rows = connection.execute(
-        "SELECT schemaname, indexrelname, idx_scan FROM pg_stat_user_indexes"
+        f"""
+        SELECT n.nspname AS schema, c.relname AS name,
+               (SELECT sum(pg_stat_get_numscans(leaf)) FROM ({_LEAVES}) l)::bigint AS scans
+        FROM pg_index i
+        JOIN pg_class c ON c.oid = i.indexrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+        """
     ).fetchall()
-    return {(row["schemaname"], row["indexrelname"]): row["idx_scan"] or 0 for row in rows}
+    return {(row["schema"], row["name"]): row["scans"] or 0 for row in rows}
 
 
 def stats_age(server: dict[str, Any]) -> float:
@@ -131,7 +177,7 @@ def describe_indexes(
     for index in data["indexes"]:
         numbers, table = data["numbers"][index.oid], data["tables"].get(index.table_oid)
         scans = (numbers["scans"] or 0) + sum(scans.get((index.schema, index.name), 0) for scans in replicas)
-        last = numbers["last_scan"]
+        last, building = numbers["last_scan"], not index.valid and numbers["building"]
         found.append(
             {
                 "schema": index.schema,
@@ -139,14 +185,17 @@ def describe_indexes(
                 "table": index.table,
                 "valid": index.valid,
                 "ready": index.ready,
-                "leftover": not index.valid
+                "building": building,
+                "leftover": not (index.valid or building)
                 and bool(WORK_NAME.match(index.name) or REINDEX_NAME.match(index.name)),
                 "method": index.signature.method,
                 "unique": index.signature.unique,
                 "constraint": index.constraint,
+                "serves_foreign_key": index.oid in data["serving"],
                 "partitioned": index.partitioned,
+                "part_of": numbers["part_of"],
                 "definition": index.definition,
-                "size_bytes": index.size,
+                "size_bytes": numbers["size"],
                 "table_share_pct": percent(index.size, table["size_bytes"]) if table else None,
                 "scans": scans,
                 "last_scan": last.isoformat() if last else None,
@@ -321,6 +370,20 @@ def select(entries: list[dict[str, Any]], expectation: dict[str, Any]) -> list[d
 
 
 # -- tiers --
+
+
+def read_hours(given: dict[Any, Any]) -> dict[str, float]:
+    """Return the hours that each tier waits, by tier. Raises Refused for what is not a number of hours."""
+    hours = {}
+    for tier, value in given.items():
+        try:
+            hours[str(int(tier))] = float(value)
+        except (TypeError, ValueError):
+            raise Refused(
+                f"tier_hours: {tier!r}: {value!r} is not the number of a tier and a number of hours: write "
+                "{2: 24} to let tier 2 wait for a day"
+            ) from None
+    return hours
 
 
 def tiers_due(

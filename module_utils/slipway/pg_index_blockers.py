@@ -6,18 +6,27 @@ CREATE INDEX CONCURRENTLY waits for transactions that wrote the table and for sn
 same database (pg_dump, REPEATABLE READ, an open cursor). It does not wait for a session that is merely idle
 in a transaction elsewhere, nor for VACUUM, nor for another build without expression or predicate. DROP INDEX
 CONCURRENTLY waits for whoever holds any lock on the table.
+
+Somebody else's build or VACUUM is no long transaction, however old: it is work that ends, and ending it would
+leave an INVALID index. It is waited for (`occupies`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from .pg_sql import raw_text
+
 QUERY_CHARACTERS = 120
+# The lock of CREATE INDEX CONCURRENTLY, REINDEX CONCURRENTLY, VACUUM and ANALYZE.
+_OCCUPIES = "ShareUpdateExclusiveLock"
 
 _ACTIVITY = """
        a.usename AS "user", a.application_name AS application, a.state, a.backend_type,
        extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS age_s,
-       left(regexp_replace(a.query, '\\s+', ' ', 'g'), {characters}) AS query
+       {query} AS query,
+       EXISTS (SELECT FROM pg_stat_progress_create_index w WHERE w.pid = a.pid)
+         OR EXISTS (SELECT FROM pg_stat_progress_vacuum w WHERE w.pid = a.pid) AS occupies
 """
 
 # Modes that conflict with SHARE, the lock a build waits for; a drop waits for any.
@@ -67,7 +76,8 @@ ORDER BY b.pid IS NULL, l.pid
 
 
 def _with_activity(query: str) -> str:
-    return query.format(activity=_ACTIVITY.format(characters=QUERY_CHARACTERS))
+    start = raw_text(f"left(regexp_replace(a.query, '\\s+', ' ', 'g'), {QUERY_CHARACTERS})")
+    return query.format(activity=_ACTIVITY.format(query=start))
 
 
 def blockers(
@@ -76,7 +86,8 @@ def blockers(
     """Return the transactions that would hold up a build on (or a drop of an index of) `tables`, oldest
     first.
 
-    Each is {pid, user, application, age_s (None when not visible), state, query, reason, blocks, gid}.
+    Each is {pid, user, application, age_s (None when not visible), state, query, reason, blocks, gid,
+    occupies (it builds an index or vacuums)}.
     """
     named = {"tables": tables, "ours": ours, "drop": drop}
     found: dict[Any, dict[str, Any]] = {}
@@ -84,10 +95,12 @@ def blockers(
         if row["backend_type"] == "autovacuum worker":
             continue
         key = row["pid"] or row["gid"]
-        reason = f"holds {row['mode']} on the table"
+        works = row["state"] == "active" and row["mode"] == _OCCUPIES
         if key in found:
+            found[key]["occupies"] |= works
             continue
-        found[key] = _blocker(row, reason, what)
+        found[key] = _blocker(row, f"holds {row['mode']} on the table", what)
+        found[key]["occupies"] |= works
         if row["gid"]:
             found[key].update(
                 gid=row["gid"],
@@ -110,10 +123,11 @@ def _blocker(row: dict[str, Any], reason: str, what: str) -> dict[str, Any]:
         "application": row["application"] or "",
         "age_s": None if age is None else round(age, 1),
         "state": row["state"],
-        "query": (row["query"] or "").strip(),
+        "query": (row["query"] or b"").decode(errors="replace").strip(),
         "reason": reason,
         "blocks": what,
         "gid": None,
+        "occupies": bool(row["occupies"]),
     }
 
 
@@ -150,6 +164,10 @@ def blocker_text(item: dict[str, Any]) -> str:
         cure = f"SELECT pg_terminate_backend({item['pid']})"
     application = f" ({item['application']})" if item["application"] else ""
     query = f": {item['query']}" if item["query"] else ""
+    if item["occupies"]:
+        return (
+            f"{who}{application}, {age}, {item['reason']}{query} [it builds an index or vacuums: let it end]"
+        )
     return f"{who}{application}, {age}, {item['reason']}{query} [to end it: {cure}]"
 
 
@@ -162,8 +180,15 @@ def _duration(seconds: float) -> str:
 
 
 def long_ones(found: list[dict[str, Any]], after: float) -> list[dict[str, Any]]:
-    """Return those open for at least `after` seconds; an age that is not visible does not count as long."""
-    return [item for item in found if item["age_s"] is not None and item["age_s"] >= after]
+    """Return those open for at least `after` seconds.
+
+    An age that is not visible does not count as long, nor does somebody's build or VACUUM at work.
+    """
+    return [
+        item
+        for item in found
+        if not item["occupies"] and item["age_s"] is not None and item["age_s"] >= after
+    ]
 
 
 def end(connection: Any, item: dict[str, Any]) -> None:

@@ -15,10 +15,14 @@ from .pg_index_catalog import Index, Table, read_indexes, set_search_path
 from .pg_index_probe import LOCK_TIMEOUT, Probe, parse_path
 from .pg_index_spec import IndexSpec
 from .pg_index_watch import Budget, Session, Stopped
-from .pg_sql import fit_name, human_bytes, ident, literal, parse_bytes, qualified
+from .pg_sql import fit_name, human_bytes, ident, literal, parse_bytes, qualified, raw_text
 
 _CLEANUP_WAIT, _CLEANUP_WAIT_HELD = 30.0, 3.0
 _SAMPLES = 5
+_PARTS_KEPT = (
+    "The unfinished index of the partitioned table and the parts already built are kept: the next run goes on "
+    "with them"
+)
 # What may well work a second time. A cancelled build is not among them: somebody wanted it to stop.
 _TRANSIENT = {"40P01", "55P03", "57P02", "57P03"}
 
@@ -61,17 +65,18 @@ class Builder:
         sql = spec.create_sql(
             name, on=qualified(table.schema, table.name), concurrently=self.options.concurrently
         )
-        attempts, serial = self.options.retries + 1, False
+        retries, serial = self.options.retries, False
         while True:
-            attempts -= 1
             session.wait_until_free(table.oid, label, budget)
-            failure = self._attempt(sql, spec, label, table, budget)
+            failure = self._attempt(sql, spec, name, table, budget)
             if failure is None:
                 break
             if failure.sqlstate == "53100" and "shared memory" in str(failure) and not serial:
                 serial = True
                 self._without_workers(f"{label}: {describe(failure)}")
-            elif attempts < 0 or not (failure.sqlstate is None or failure.sqlstate in _TRANSIENT):
+            elif retries > 0 and (failure.sqlstate is None or failure.sqlstate in _TRANSIENT):
+                retries -= 1
+            else:
                 raise self._explained(failure, spec, name, table, probe)
             session.emit({"index": label, "phase": f"trying again after: {describe(failure)}"})
         built = self.find(table.oid, name)
@@ -87,24 +92,24 @@ class Builder:
         self._graph_notice(label)
         return built
 
-    def _attempt(self, sql: str, spec: IndexSpec, label: str, table: Table, budget: Budget) -> Any:
+    def _attempt(self, sql: str, spec: IndexSpec, name: str, table: Table, budget: Budget) -> Any:
         """Try once. Returns None, or the database's error after the remains have been removed."""
-        session = self.session
+        session, label = self.session, f"{spec.schema}.{name}"
         try:
             set_search_path(session.work, parse_path(spec.schema, self.path))
             session.run(sql, label, [table.oid], budget)
             return None
         except Stopped as stopped:
-            raise Stopped(f"{stopped}{self._clean(label, table)}", stopped.blockers) from stopped
+            raise Stopped(f"{stopped}{self._clean(name, table)}", stopped.blockers) from stopped
         except psycopg.Error as error:
             if session.work.broken or session.watch.broken:
                 session.reconnect()
                 # The server goes on with a build whose client is gone: let it end before judging.
                 session.wait_until_free(table.oid, label, budget)
-                found = self.find(table.oid, label.split(".", 1)[1])
+                found = self.find(table.oid, name)
                 if found is not None and found.valid:
                     return None
-            pending = self._clean(label, table)
+            pending = self._clean(name, table)
             if pending:
                 raise Stopped(f"{describe(error)}{pending}") from error
             return error
@@ -112,15 +117,14 @@ class Builder:
             with contextlib.suppress(psycopg.Error):
                 session.work.execute("SELECT set_config('search_path', %s, false)", [self.path])
 
-    def _clean(self, label: str, table: Table) -> str:
+    def _clean(self, name: str, table: Table) -> str:
         """Remove an INVALID index of that name; return what to tell when it could not be removed."""
-        name = label.split(".", 1)[1]
         try:
             left = self.find(table.oid, name)
             if left is None or left.valid:
                 return ""
             # Who holds a lock on the table now may hold it for long; the next run can do this as well.
-            held = blockers(self.session.watch, [table.oid], self.session.ours, label, drop=True)
+            held = blockers(self.session.watch, [table.oid], self.session.ours, left.label, drop=True)
             self.drop(left, Budget(_CLEANUP_WAIT_HELD if held else _CLEANUP_WAIT), careful=False)
         except (Stopped, psycopg.Error) as error:
             cost = (
@@ -130,18 +134,22 @@ class Builder:
             )
             return (
                 f". Its INVALID remains could not be dropped ({error}) and {cost}: run again, or DROP "
-                f"INDEX CONCURRENTLY {label}"
+                f"INDEX CONCURRENTLY {qualified(table.schema, name)}"
             )
         return ""
 
     def _explained(self, error: Any, spec: IndexSpec, name: str, table: Table, probe: Probe) -> Stopped:
         """Turn a database error into a message that says what to do about it."""
         text = describe(error)
-        if error.sqlstate == "23505":
-            return Stopped(
-                f"rows are not unique: {self._duplicates(spec, table, probe) or text}. Nothing was left "
-                f"behind"
-            )
+        # 22021: a message with a key that is no text in UTF-8, which the server could not send.
+        if error.sqlstate == "23505" or (error.sqlstate == "22021" and spec.unique):
+            samples = self._duplicates(spec, table, probe)
+            if samples or error.sqlstate == "23505":
+                part = (table.schema, table.name) != (spec.schema, spec.table)
+                return Stopped(
+                    f"rows are not unique: {samples or text}. "
+                    + (_PARTS_KEPT if part else "Nothing was left behind")
+                )
         if error.sqlstate == "42501" and "for schema" in text:
             text += f": GRANT CREATE ON SCHEMA {ident(spec.schema)} TO {ident(self.facts.user)}"
         if error.sqlstate == "57014":
@@ -162,8 +170,9 @@ class Builder:
             conditions += [f"{key} IS NOT NULL" for key in keys]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         shown_keys = ", ".join(f"coalesce({key}::text, 'NULL')" for key in keys)
+        shown = f"concat_ws(', ', {shown_keys})"
         sql = (  # built from quoted names and from what PostgreSQL itself deparsed
-            f"SELECT concat_ws(', ', {shown_keys}) AS key, "
+            f"SELECT {raw_text(shown)} AS key, "
             f"count(*) AS rows FROM {qualified(table.schema, table.name)}{where} "
             f"GROUP BY {', '.join(keys)} HAVING count(*) > 1 ORDER BY count(*) DESC LIMIT {_SAMPLES}"
         )
@@ -175,7 +184,7 @@ class Builder:
                 rows = connection.execute(sql, binary=True).fetchall()
         except psycopg.Error:
             return ""
-        shown = "; ".join(f"({row['key']}) in {row['rows']} rows" for row in rows)
+        shown = "; ".join(f"({row['key'].decode(errors='replace')}) in {row['rows']} rows" for row in rows)
         return f"({', '.join(probe.signature.columns)}) = {shown}" if shown else ""
 
     # -- memory of vector indexes --

@@ -108,6 +108,10 @@ class Index:
     comment: str | None
     statistics: tuple[tuple[int, int], ...]
     size: int
+    # Only what differs from the database's default.
+    tablespace: str | None = None
+    # A key column may be NULL.
+    nullable: bool = False
 
     @property
     def label(self) -> str:
@@ -126,6 +130,8 @@ class Table:
     owner: str
     owned: bool
     partition_key: str | None
+    # A partition that keeps its indexes from being built, as (name, kind, owner).
+    obstacle: tuple[str, str, str] | None = None
 
 
 _INDEXES = """
@@ -142,6 +148,9 @@ SELECT i.indexrelid::bigint AS oid, n.nspname AS schema, c.relname AS name, i.in
        coalesce(s.spcname, (SELECT d.spcname FROM pg_database b JOIN pg_tablespace d ON d.oid =
          b.dattablespace
                             WHERE b.datname = current_database())) AS tablespace,
+       s.spcname AS own_tablespace,
+       EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND NOT a.attnotnull
+               AND a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1])) AS nullable,
        pg_get_indexdef(i.indexrelid) AS definition, obj_description(i.indexrelid, 'pg_class') AS comment,
        con.name AS constraint_name, con.type AS constraint_type, con.foreign_keys,
        CASE WHEN c.relkind = 'I' THEN 0 ELSE pg_relation_size(i.indexrelid) END AS size
@@ -180,7 +189,14 @@ ORDER BY i.indexrelid
 _TABLES = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        pg_get_userbyid(c.relowner) AS owner, pg_has_role(c.relowner, 'USAGE') AS owned,
-       CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END AS partition_key
+       CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END AS partition_key,
+       CASE WHEN c.relkind = 'p' THEN (
+         SELECT ARRAY[format('%%I.%%I', pn.nspname, p.relname), p.relkind::text,
+                      pg_get_userbyid(p.relowner)::text]
+         FROM pg_partition_tree(c.oid) l JOIN pg_class p ON p.oid = l.relid
+         JOIN pg_namespace pn ON pn.oid = p.relnamespace
+         WHERE p.relkind = 'f' OR NOT pg_has_role(p.relowner, 'USAGE') ORDER BY p.oid LIMIT 1
+       ) END AS obstacle
 FROM unnest(%s::text[], %s::text[]) AS w(schema, name)
 JOIN pg_namespace n ON n.nspname = w.schema
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
@@ -247,6 +263,8 @@ def _index(row: dict[str, Any]) -> Index:
             (int(item.split(":")[0]), int(item.split(":")[1])) for item in row["statistics"] or ()
         ),
         size=row["size"] or 0,
+        tablespace=row["own_tablespace"],
+        nullable=row["nullable"],
     )
 
 

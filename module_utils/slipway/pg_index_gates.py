@@ -90,7 +90,9 @@ def _expectation(entries: list[dict[str, Any]], expectation: dict[str, Any]) -> 
     chosen = select(entries, expectation)
     valid = [item for item in chosen if item["valid"]]
     found, name = [], expectation["name"]
-    detail = ", ".join(f"{item['schema']}.{item['name']} is INVALID" for item in chosen if not item["valid"])
+    detail = ", ".join(
+        f"{item['schema']}.{item['name']} {_unfinished(item)}" for item in chosen if not item["valid"]
+    )
     exact, least = expectation.get("count"), expectation.get("count_min")
     if exact is not None:
         verdict = "pass" if len(valid) == exact else "fail"
@@ -100,11 +102,17 @@ def _expectation(entries: list[dict[str, Any]], expectation: dict[str, Any]) -> 
         found.append(_gate(f"{name}: number", len(valid), f">= {least}", verdict, detail))
     low, high = parse_bytes(expectation.get("size_min")), parse_bytes(expectation.get("size_max"))
     if low is not None or high is not None:
-        size = sum(item["size_bytes"] for item in valid)
+        # A partitioned index has the size of its parts, which must not count twice.
+        whole = {f"{item['schema']}.{item['name']}" for item in valid}
+        size = sum(item["size_bytes"] for item in valid if item["part_of"] not in whole)
         good = (low is None or size >= low) and (high is None or size <= high)
         limit = " to ".join(human_bytes(bound) if bound is not None else "any" for bound in (low, high))
         found.append(_gate(f"{name}: total size", human_bytes(size), limit, "pass" if good else "fail"))
     return found
+
+
+def _unfinished(item: dict[str, Any]) -> str:
+    return "is being built now" if item["building"] else "is INVALID"
 
 
 def _findings(result: dict[str, Any]) -> list[Gate]:
@@ -116,6 +124,7 @@ def _findings(result: dict[str, Any]) -> list[Gate]:
         and item["usage_conclusive"]
         and not item["unique"]
         and not item["constraint"]
+        and not item["serves_foreign_key"]
     ]
     named = {
         "duplicate indexes": [", ".join(group["indexes"]) for group in result["duplicates"]],

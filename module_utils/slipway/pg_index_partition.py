@@ -93,6 +93,10 @@ def _child(
     session = builder.session
     with session.holding(part.oid, f"{part.schema}.{own}", budget):
         existing = _usable(builder, part, probe, own)
+        if existing is not None and not existing.valid and part.kind != "p":
+            # An earlier build may still be at work in the server: what it makes is what is wanted.
+            session.wait_until_free(part.oid, f"{part.schema}.{own}", budget)
+            existing = _usable(builder, part, probe, own)
         if existing is not None and existing.valid:
             index = existing
         elif part.kind == "p":

@@ -24,6 +24,8 @@ OTHER_KINDS = {
     "i": "index",
     "I": "index",
 }
+# The methods whose indexes have an order of rows.
+_CLUSTERING = ("btree", "gist")
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,34 @@ class Decision:
     leftovers: list[Index] = field(default_factory=list)
 
 
+_BUILDS = ("created", "rebuilt", "replaced")
+
+
 def decide(now: Situation, policy: Policy) -> Decision:
     """Return what to do about one declared index."""
+    chosen = _decide(now, policy)
+    obstacle = _partition_obstacle(now) if chosen.action in _BUILDS else None
+    if obstacle:
+        # What is there already is as good as before.
+        return Decision(chosen.state, "none", obstacle, failed=True, differences=chosen.differences)
+    return chosen
+
+
+def _partition_obstacle(now: Situation) -> str | None:
+    """Say which partition keeps the index of a partitioned table from being completed, or None."""
+    if now.table is None or now.table.obstacle is None:
+        return None
+    name, kind, owner = now.table.obstacle
+    where = f"partition {name} of {qualified(now.spec.schema, now.spec.table)}"
+    if kind == "f":
+        return (
+            f"{where} is a foreign table, which cannot have indexes, so the whole could never be valid: "
+            "declare the index on each of the other partitions, or detach this one"
+        )
+    return f"{where} belongs to role {owner}: {_become(owner)}"
+
+
+def _decide(now: Situation, policy: Policy) -> Decision:
     spec = now.spec
     if spec.state == "absent":
         return _decide_absent(now)
@@ -101,7 +129,7 @@ def decide(now: Situation, policy: Policy) -> Decision:
     if policy.on_drift == "fail":
         drifted.failed = True
         return drifted
-    refusal = _replace_refusal(spec, current)
+    refusal = _replace_refusal(spec, current, now.probe)
     if refusal:
         drifted.failed, drifted.reason = True, f"{drifted.reason}. {refusal}"
         return drifted
@@ -196,8 +224,10 @@ def _decide_invalid(now: Situation, policy: Policy, leftovers: list[Index]) -> D
 
 def _decide_absent(now: Situation) -> Decision:
     spec, current = now.spec, now.current
+    # An interrupted replacement left them; a REINDEX that is at work has its own under way.
+    leftovers = [] if now.busy else find_leftovers(now)
     if now.relation is None:
-        return Decision("absent", "none")
+        return Decision("absent", "none", leftovers=leftovers)
     if current is None:
         kind = {**OTHER_KINDS, **TABLE_KINDS}.get(now.relation.kind, "relation")
         return Decision(
@@ -233,10 +263,19 @@ def _decide_absent(now: Situation) -> Decision:
             f"it belongs to role {now.relation.owner}: {_become(now.relation.owner)}",
             failed=True,
         )
-    return Decision(state, "dropped", differences=["present"])
+    if current.replica_identity:
+        table = qualified(current.schema, current.table)
+        return Decision(
+            state,
+            "none",
+            f"it is the replica identity of {table}, without which updates and deletes are not replicated: "
+            f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT (or USING INDEX another one) first",
+            failed=True,
+        )
+    return Decision(state, "dropped", differences=["present"], leftovers=leftovers)
 
 
-def _replace_refusal(spec: IndexSpec, current: Index) -> str | None:
+def _replace_refusal(spec: IndexSpec, current: Index, probe: Probe) -> str | None:
     """Say why `current` cannot be swapped for a new index, with the statements that would do it by hand."""
     table = qualified(spec.schema, spec.table)
     if current.constraint:
@@ -257,10 +296,15 @@ def _replace_refusal(spec: IndexSpec, current: Index) -> str | None:
         )
     if current.parent is not None:
         return "It is part of a partitioned index: declare the index of the partitioned table instead"
-    if current.replica_identity and (not spec.unique or spec.where):
+    if current.replica_identity and (not spec.unique or spec.where or probe.expressions or probe.nullable):
         return (
-            f"It is the replica identity of {table}, which must be unique and not partial: ALTER TABLE "
-            f"{table} REPLICA IDENTITY first"
+            f"It is the replica identity of {table}, which must be unique, not partial, and on columns that "
+            f"are NOT NULL: ALTER TABLE {table} REPLICA IDENTITY first"
+        )
+    if current.clustered and (spec.where or spec.method not in _CLUSTERING):
+        return (
+            f"{table} is clustered on it, which a partial index and method {spec.method} cannot take over: "
+            f"ALTER TABLE {table} SET WITHOUT CLUSTER first"
         )
     return None
 

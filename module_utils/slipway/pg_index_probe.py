@@ -38,6 +38,7 @@ class Probe:
     signature: Signature | None = None
     plain: bool = True
     expressions: bool = False
+    nullable: bool = False
     error: str | None = None
     unknown: str | None = None
 
@@ -140,7 +141,7 @@ def _name(number: int) -> str:
 
 
 def _known(index: Index) -> Probe:
-    return Probe(index.signature, plain=index.plain, expressions=index.expressions)
+    return Probe(index.signature, plain=index.plain, expressions=index.expressions, nullable=index.nullable)
 
 
 def _failure(spec: IndexSpec, error: Any) -> Probe:

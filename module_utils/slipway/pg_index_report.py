@@ -14,6 +14,9 @@ from typing import Any
 
 from .pg_sql import Refused
 
+# What is kept of an entry of the results.
+_KEPT = ("name", "schema", "table", "tier", "action")
+
 
 class Progress:
     """Appends progress records to a file as JSON lines, one a change; without a path it does nothing."""
@@ -63,12 +66,18 @@ class Record:
         Raises Refused when the file is not what it should be.
         """
         empty: dict[str, Any] = {"releases": {}, "tiers": {}}
-        if self.path is None or not self.path.exists():
+        if self.path is None:
             return empty
         try:
-            data = json.loads(self.path.read_text(encoding="utf-8"))
-            return {"releases": dict(data["releases"]), "tiers": dict(data["tiers"])}
-        except (ValueError, KeyError, TypeError) as error:
+            return _checked(json.loads(self.path.read_text(encoding="utf-8")))
+        except (FileNotFoundError, NotADirectoryError):
+            return empty
+        except OSError as error:
+            raise Refused(
+                f"cannot read the record {self.path}: {error.strerror}. Run as a user who may (become), or "
+                "name another file"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Refused(
                 f"{self.path} is not a record of indexes ({error}): restore it or move it away"
             ) from error
@@ -95,8 +104,7 @@ class Record:
         with self._lock:
             data = self.read()
             items = data["releases"].setdefault(self.release, [])
-            kept = ("name", "schema", "table", "tier", "action")
-            items.append({**{key: item[key] for key in kept}, "at": round(time.time(), 3)})
+            items.append({**{key: item[key] for key in _KEPT}, "at": round(time.time(), 6)})
             self._write(data)
 
     def complete(self, tiers: set[int]) -> None:
@@ -122,12 +130,28 @@ class Record:
 
 
 def added_by(data: dict[str, Any], release: str) -> list[dict[str, Any]]:
-    """Return the indexes that `release` created where there was none, and has not dropped since."""
-    state: dict[tuple[str, str], dict[str, Any]] = {}
-    for item in data["releases"].get(release, []):
+    """Return the indexes that `release` created where there was none, and that are still its own.
+
+    All releases are replayed in the order in which things were done: an index that one created, another
+    dropped and a third created again is the third one's.
+    """
+    done = [(item, by) for by, items in data["releases"].items() for item in items]
+    state: dict[tuple[str, str], tuple[dict[str, Any], str]] = {}
+    for item, by in sorted(done, key=lambda pair: pair[0].get("at", 0)):
         key = (item["schema"], item["name"])
         if item["action"] == "created":
-            state[key] = {name: item[name] for name in ("name", "schema", "table", "tier")}
+            state[key] = ({name: item[name] for name in ("name", "schema", "table", "tier")}, by)
         elif item["action"] == "dropped":
             state.pop(key, None)
-    return list(state.values())
+    return [item for item, by in state.values() if by == release]
+
+
+def _checked(data: Any) -> dict[str, Any]:
+    """Return the record in `data`. Raises KeyError, TypeError or ValueError when it is something else."""
+    releases, tiers = dict(data["releases"]), {tier: float(at) for tier, at in data["tiers"].items()}
+    for items in releases.values():
+        for item in items:
+            if not set(_KEPT) <= set(item):
+                raise ValueError(f"an entry without {', '.join(sorted(set(_KEPT) - set(item)))}")
+            float(item.get("at", 0))
+    return {"releases": releases, "tiers": tiers}

@@ -80,6 +80,8 @@ class IndexSpec:
     nulls_distinct: bool = True
     tier: int = 1
     state: str = "present"
+    # Where the index is now. It stays there when no tablespace is declared, and is no part of what is.
+    kept_tablespace: str | None = None
 
     @property
     def label(self) -> str:
@@ -89,9 +91,9 @@ class IndexSpec:
     @property
     def hash(self) -> str:
         """Eight digits that change with the definition: names of work in progress carry them."""
-        return digest(f"{self.label} {self.table} {self.unique} {self.tail()}")
+        return digest(f"{self.label} {self.table} {self.unique} {self._tail(self.tablespace)}")
 
-    def tail(self) -> str:
+    def _tail(self, tablespace: str | None) -> str:
         """Return everything of CREATE INDEX that follows the table's name."""
         parts = [f"USING {ident(self.method)} ({', '.join(self.columns)})"]
         if self.include:
@@ -100,8 +102,8 @@ class IndexSpec:
             parts.append("NULLS NOT DISTINCT")
         if self.storage:
             parts.append("WITH (" + ", ".join(f"{key} = {value}" for key, value in self.storage) + ")")
-        if self.tablespace:
-            parts.append(f"TABLESPACE {ident(self.tablespace)}")
+        if tablespace:
+            parts.append(f"TABLESPACE {ident(tablespace)}")
         if self.where:
             parts.append(f"WHERE ({self.where})")
         return " ".join(parts)
@@ -114,7 +116,7 @@ class IndexSpec:
             f"CREATE {'UNIQUE ' if self.unique else ''}INDEX {'CONCURRENTLY ' if concurrently else ''}"
             f"{ident(name or self.name)} ON "
             f"{'ONLY ' if only else ''}{on or qualified(self.schema, self.table)} "
-            f"{self.tail()}"
+            f"{self._tail(self.tablespace or self.kept_tablespace)}"
         )
 
 

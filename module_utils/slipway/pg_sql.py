@@ -48,6 +48,18 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def raw_text(expression: str) -> str:
+    """Return SQL for the bytes of a text that may be invalid, to be decoded by whoever reads it.
+
+    A database in SQL_ASCII keeps whatever bytes it was given and cuts inside a character, and the server then
+    refuses to send that as text.
+    """
+    return (
+        f"convert_to({expression}, "
+        "CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)"
+    )
+
+
 def tokens(text: str) -> list[tuple[str, str]]:
     """Split `text` the way PostgreSQL's scanner does: (kind, text) with kinds as in the expression above."""
     return [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text)]

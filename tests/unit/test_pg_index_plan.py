@@ -124,6 +124,36 @@ def test_replica_identity_needs_a_unique_index() -> None:
     assert outcome(situation(current, spec=replace(SPEC, unique=True))) == ("drifted", "replaced", False)
 
 
+def test_replica_identity_needs_columns_that_are_not_null() -> None:
+    current, spec = index(signature=OTHER, replica_identity=True), replace(SPEC, unique=True)
+    for probe in (Probe(SIGNATURE, nullable=True), Probe(SIGNATURE, expressions=True)):
+        assert outcome(situation(current, spec=spec, probe=probe)) == ("drifted", "none", True)
+    # The old one says nothing of the new one.
+    lax = replace(current, nullable=True, expressions=True)
+    assert outcome(situation(lax, spec=spec)) == ("drifted", "replaced", False)
+
+
+def test_a_cluster_mark_needs_a_whole_index_with_an_order() -> None:
+    current = index(signature=OTHER, clustered=True)
+    for spec, action in (
+        (SPEC, "replaced"),
+        (replace(SPEC, method="gist"), "replaced"),
+        (replace(SPEC, method="gin"), "none"),
+        (replace(SPEC, where="a > 1"), "none"),
+    ):
+        chosen = decide(situation(current, spec=spec), Policy())
+        assert chosen.action == action and chosen.failed == (action == "none")
+        assert action == "replaced" or "SET WITHOUT CLUSTER" in chosen.reason
+
+
+def test_an_index_stays_in_its_tablespace() -> None:
+    kept = replace(SPEC, kept_tablespace="fast")
+    assert 'TABLESPACE "fast"' in kept.create_sql()
+    assert 'TABLESPACE "big"' in replace(kept, tablespace="big").create_sql()
+    # Work that was interrupted is found again by its name, which comes from what is declared.
+    assert kept.hash == SPEC.hash
+
+
 def test_adoption() -> None:
     twin = index("twin")
     assert outcome(situation(None, twin)) == ("missing", "adopted", False)
@@ -184,12 +214,35 @@ def test_impossible_things_are_told() -> None:
     assert elsewhere.failed and "index on u" in elsewhere.reason
 
 
+@pytest.mark.parametrize(("kind", "word"), [("f", "foreign table"), ("r", "belongs to role boss")])
+def test_a_partition_that_cannot_be_worked_on_is_told_before(kind: str, word: str) -> None:
+    parted = replace(TABLE, kind="p", obstacle=("public.t1", kind, "boss"))
+    for current in (None, index(valid=False), index(signature=OTHER)):
+        chosen = decide(situation(current, table=parted), Policy())
+        assert (chosen.action, chosen.failed) == ("none", True)
+        assert "public.t1" in chosen.reason and word in chosen.reason
+    # Nothing has to be built there.
+    assert outcome(situation(index(), table=parted)) == ("valid", "none", False)
+
+
 def test_absent() -> None:
     absent = replace(SPEC, state="absent", table="")
     assert outcome(situation(spec=absent)) == ("absent", "none", False)
     assert outcome(situation(index(), spec=absent)) == ("valid", "dropped", False)
     assert outcome(situation(index(valid=False), spec=absent)) == ("invalid", "dropped", False)
     assert outcome(situation(index(table="u"), spec=replace(absent, table="t"))) == ("valid", "none", True)
+    identity = decide(situation(index(replica_identity=True), spec=absent), Policy())
+    assert (identity.action, identity.failed) == ("none", True)
+    assert 'ALTER TABLE "public"."t" REPLICA IDENTITY DEFAULT' in identity.reason
+
+
+def test_absent_takes_what_an_interrupted_replacement_left_with_it() -> None:
+    absent = replace(SPEC, state="absent")
+    left = [index("i__slip_01234567", valid=False), index("i__slipold_01234567")]
+    for current in (index(), None):
+        chosen = decide(situation(current, *left, spec=absent, probe=None), Policy())
+        assert (chosen.leftovers, chosen.failed) == (left, False)
+    assert decide(situation(None, *left, spec=absent, probe=None, busy="pid 5"), Policy()).leftovers == []
 
 
 DIFFERENCES = [

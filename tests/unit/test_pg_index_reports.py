@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pg_indexes_info
 import pytest
-from ansible.module_utils.slipway.pg_index_audit import matches_like, percent, tiers_due, usage
+from ansible.module_utils.slipway.pg_connect import Target
+from ansible.module_utils.slipway.pg_index_audit import matches_like, percent, read_hours, tiers_due, usage
 from ansible.module_utils.slipway.pg_index_gates import gates
 from ansible.module_utils.slipway.pg_index_report import Progress, Record, added_by
 from ansible.module_utils.slipway.pg_index_spec import parse
@@ -77,10 +79,46 @@ def test_record(tmp_path: Path) -> None:
 
 def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
-    for text in ("{", "[]", '{"releases": 5}'):
-        path.write_text(text)
+    for text in (
+        "{",
+        "[]",
+        '{"releases": 5}',
+        '{"releases": {}, "tiers": 5}',
+        '{"releases": {}, "tiers": {"1": "x"}}',
+        '{"releases": {"r": [{"name": "a"}]}, "tiers": {}}',
+        '{"releases": {"r": ["a"]}, "tiers": {}}',
+        '{"releases": {"caf\xe9": []}, "tiers": {}}',
+    ):
+        path.write_text(text, encoding="latin-1")
         with pytest.raises(Refused, match="is not a record"):
             Record(str(path), "r").read()
+
+
+def test_a_record_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    # A directory in its place: root, too, cannot read that.
+    with pytest.raises(Refused, match="cannot read the record"):
+        Record(str(tmp_path), "r").prepare()
+
+
+def test_an_index_belongs_to_the_release_that_created_it_last(tmp_path: Path) -> None:
+    path = str(tmp_path / "record.json")
+
+    def note(release: str, name: str, action: str) -> None:
+        Record(path, release).add(entry(name, "valid", action=action))
+
+    def added() -> dict[str, list[str]]:
+        data = Record(path, None).read()
+        return {by: [item["name"] for item in added_by(data, by)] for by in sorted(data["releases"])}
+
+    # The order of time, not of names.
+    note("z", "a", "created")
+    note("z", "b", "created")
+    note("m", "a", "replaced")
+    assert added() == {"m": [], "z": ["a", "b"]}
+    note("m", "a", "dropped")
+    assert added() == {"m": [], "z": ["b"]}
+    note("c", "a", "created")
+    assert added() == {"c": ["a"], "m": [], "z": ["b"]}
 
 
 def test_a_record_that_cannot_be_kept_is_refused_before(tmp_path: Path) -> None:
@@ -123,6 +161,23 @@ def test_tiers() -> None:
     assert due(used[:1], {"1": 0}, {}, 24 * hour) == [True, False, False]
     second = [*used, entry("b", "valid", valid=True, scans=1)]
     assert due(second, {"1": 0, "2": 24 * hour}, {}, 48 * hour) == [True, True, True]
+
+
+def test_hours_are_numbers() -> None:
+    assert read_hours({2: "48", "3": 0.5}) == {"2": 48.0, "3": 0.5}
+    for wrong in ({2: "one day"}, {2: None}, {"two": 24}):
+        with pytest.raises(Refused, match="number of hours"):
+            read_hours(wrong)
+
+
+def test_a_replica_is_reached_at_its_own_address() -> None:
+    replica = {"login_host": "standby", "login_port": None}
+    for params in (
+        {"login_host": "", "login_unix_socket": "/run/postgresql", "login_port": 6543},
+        {"dsn": "host=primary", "login_port": 6543},
+    ):
+        reached = Target(pg_indexes_info.replica_params(params, replica))
+        assert (reached.dsn, reached.keywords["host"], reached.keywords["port"]) == ("", "standby", 6543)
 
 
 def test_like_and_percent_and_usage() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import pg_indexes_info
 import psycopg
 import pytest
+from ansible.module_utils.slipway.pg_sql import human_bytes
+from conftest import Background
 
 
 @pytest.fixture
@@ -269,6 +271,78 @@ def test_a_partitioned_index_is_recognised_by_its_parts(t: Any, audit: Any) -> N
     )
     queries = [{"name": "q", "query": "SELECT * FROM p WHERE v = 5", "must_use": "p_v"}]
     assert audit(queries=queries)["queries"][0]["chosen"]
+
+
+def test_a_partitioned_index_is_used_when_its_parts_are(t: Any, audit: Any, tmp_path: Any) -> None:
+    t.sql(
+        "CREATE TABLE p (id int, v int) PARTITION BY RANGE (id)",
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (1000)",
+        "CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (1000) TO (9999) PARTITION BY RANGE (id)",
+        "CREATE TABLE p2a PARTITION OF p2 FOR VALUES FROM (1000) TO (9999)",
+        "INSERT INTO p SELECT g, g FROM generate_series(1, 5000) g",
+    )
+    record = str(tmp_path / "indexes.json")
+    indexes = [
+        {"name": "p_v", "table": "p", "columns": ["v"]},
+        {"name": "t_b", "table": "t", "columns": ["b"], "tier": 2},
+    ]
+    t.apply(indexes, tiers=[1], record=record)
+    t.sql(
+        "ANALYZE p",
+        "SET enable_seqscan = off",
+        "SELECT * FROM p WHERE v = 5",
+        "SELECT pg_stat_force_next_flush()",
+        "SELECT 1",
+    )
+    expect = [{"name": "parts", "name_like": "p\\_v%", "size_min": "1kB"}]
+    result = audit(
+        indexes=indexes,
+        record=record,
+        tier_hours={"2": 0},
+        expect=expect,
+        replicas=[{"login_host": "127.0.0.1", "login_port": t.server.port}],
+    )
+    found = {item["name"]: item for item in result["indexes"]}
+    parts = [item for item in result["indexes"] if item["part_of"] and not item["partitioned"]]
+    assert len(parts) == 2
+    # The replica is the same server here, so everything counts twice.
+    assert found["p_v"]["scans"] == sum(item["scans"] for item in parts) == 4
+    assert found["p_v"]["size_bytes"] == sum(item["size_bytes"] for item in parts) > 0
+    assert bool(found["p_v"]["last_scan"]) == (t.server.version != "15")
+    assert [item["due"] for item in result["tiers"]] == [True, True], result["tiers"]
+    assert gate(result, "parts: total size")["value"] == human_bytes(found["p_v"]["size_bytes"])
+    leaves = [item["size_bytes"] for item in result["indexes"] if not item["partitioned"]]
+    assert result["totals"]["size_bytes"] == sum(leaves)
+
+
+def test_an_index_that_a_foreign_key_needs_is_not_called_unused(t: Any, audit: Any) -> None:
+    t.sql(
+        "CREATE TABLE child (t_id int REFERENCES t (id), x int)",
+        "CREATE INDEX child_t ON child (t_id)",
+        "CREATE INDEX child_x ON child (x)",
+    )
+    unused = gate(audit(min_stats_age=0), "unused indexes")["detail"]
+    assert "child_x" in unused and "child_t" not in unused
+
+
+@pytest.mark.parametrize(
+    "how", ["CREATE INDEX CONCURRENTLY t_s ON t (slow(a))", "REINDEX TABLE CONCURRENTLY t"]
+)
+def test_an_index_that_is_being_built_is_no_leftover(t: Any, audit: Any, gates: Any, how: str) -> None:
+    if how.startswith("REINDEX"):
+        gates.open(1, 2)
+        t.sql("CREATE INDEX t_s ON t (slow(a))")
+        gates.close(1, 2)
+    build = Background(t.other().execute, how)
+    gates.wait_at(1)
+    result = audit(expect=[{"name": "all", "name_like": "t\\_s", "count": 1}])
+    assert result["invalid"] == [] and gate(result, "INVALID indexes")["verdict"] == "pass"
+    assert any(item["building"] for item in result["indexes"])
+    if how.startswith("CREATE"):
+        assert "is being built now" in gate(result, "all: number")["detail"]
+    gates.open(1, 2)
+    build.result()
+    assert not any(item["building"] for item in audit()["indexes"])
 
 
 def test_tiers_and_what_releases_added(t: Any, audit: Any, tmp_path: Any) -> None:

@@ -258,6 +258,56 @@ def test_only_those_that_would_block_are_named(t: Any) -> None:
     assert (done["state"], done["action"]) == ("valid", "created"), done["reason"]
 
 
+@pytest.mark.parametrize("policy", ["fail", "cancel"])
+@pytest.mark.parametrize("table", ["t", "u"], ids=["same table", "snapshot only"])
+def test_somebody_elses_build_is_no_long_transaction(t: Any, gates: Any, policy: str, table: str) -> None:
+    t.sql("CREATE TABLE u AS TABLE t")
+    build = Background(t.other().execute, "CREATE INDEX CONCURRENTLY somebodys ON t (slow(a))")
+    gates.wait_at(1)
+    run = Background(
+        t.one, {**INDEX, "table": table}, long_transaction_after=0, on_long_transaction=policy, max_wait=60
+    )
+    time.sleep(1.5)
+    assert run.running and build.running
+    gates.open(1, 2)
+    build.result()
+    done = run.result()
+    assert (done["state"], done["action"]) == ("valid", "created"), done["reason"]
+    assert t.state("somebodys")["valid"]
+
+
+def test_somebody_elses_build_is_named_when_max_wait_is_spent(t: Any, gates: Any) -> None:
+    session = t.other()
+    build = Background(session.execute, "CREATE INDEX CONCURRENTLY somebodys ON t (slow(a))")
+    gates.wait_at(1)
+    t.sql("CREATE TABLE u AS TABLE t")
+    for table in ("t", "u"):
+        done = t.one({**INDEX, "table": table}, long_transaction_after=0, max_wait=1)
+        assert done["result"]["failed_indexes"] and str(session.info.backend_pid) in done["reason"]
+        assert "pg_terminate_backend" not in done["reason"]
+    assert build.running
+    gates.open(1, 2)
+    build.result()
+
+
+def test_a_vacuum_that_is_running_is_no_long_transaction(t: Any) -> None:
+    session = t.other(
+        "SET vacuum_cost_delay = 100", "SET vacuum_cost_limit = 1", "SET vacuum_cost_page_hit = 1"
+    )
+    vacuum = Background(session.execute, "VACUUM t")
+    until(lambda: t.sql("SELECT 1 FROM pg_stat_progress_vacuum"))
+    done = t.one(INDEX, long_transaction_after=0, on_long_transaction="cancel", max_wait=60)
+    assert (done["state"], done["action"]) == ("valid", "created"), done["reason"]
+    vacuum.result()
+
+
+def test_whoever_sits_on_the_lock_of_a_build_is_a_long_transaction(t: Any) -> None:
+    session = t.other("BEGIN", "ANALYZE t")
+    done = t.one(INDEX, long_transaction_after=0)
+    assert [item["pid"] for item in done["result"]["blockers"]] == [session.info.backend_pid]
+    assert t.state("t_a") is None
+
+
 def test_a_reader_blocks_a_drop_and_is_named(t: Any) -> None:
     t.sql("CREATE INDEX t_a ON t (a)")
     session = t.other("BEGIN", "SELECT 1 FROM t LIMIT 1")

@@ -13,7 +13,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import PASSWORD, Background, Server, until
+from ansible.module_utils.slipway import pg_index_build
+from ansible.module_utils.slipway.pg_connect import Target
+from ansible.module_utils.slipway.pg_index_catalog import Table
+from ansible.module_utils.slipway.pg_index_partition import child_name
+from conftest import PASSWORD, Background, Database, Server, until
 
 INDEX = {"name": "t_a", "table": "t", "columns": ["a"]}
 DRIFTED = {**INDEX, "columns": ["a DESC", "b"]}
@@ -88,6 +92,57 @@ def test_replica_identity_that_would_be_lost_is_refused(t: Any) -> None:
     done = t.one(INDEX)
     assert done["state"] == "drifted" and "replica identity" in done["reason"]
     assert "UNIQUE" in t.state("t_a")["def"]
+
+
+def test_a_replica_identity_on_a_column_that_may_be_null_is_refused(t: Any) -> None:
+    t.sql(
+        "CREATE UNIQUE INDEX t_a ON t (id)",
+        "ALTER TABLE t REPLICA IDENTITY USING INDEX t_a",
+    )
+    done = t.one({**INDEX, "columns": ["id", "a"], "unique": True})
+    assert (done["state"], done["action"]) == ("drifted", "none") and "NOT NULL" in done["reason"]
+    t.sql("ALTER TABLE t ALTER a SET NOT NULL")
+    assert t.one({**INDEX, "columns": ["id", "a"], "unique": True})["action"] == "replaced"
+    done = t.one({"name": "t_a", "state": "absent"})
+    assert done["result"]["failed_indexes"] and "REPLICA IDENTITY DEFAULT" in done["reason"]
+    # It may have another name, though.
+    renamed = {"name": "t_z", "table": "t", "columns": ["id", "a"], "unique": True}
+    result = t.apply([{"name": "t_a", "state": "absent"}, renamed])
+    assert [item["state"] for item in result["indexes"]] == ["absent", "valid"], result.get("msg")
+
+
+def test_a_replaced_or_rebuilt_index_stays_in_its_tablespace(t: Any) -> None:
+    place = f"ts_{t.name}"
+    t.sql("SET allow_in_place_tablespaces = on", f"CREATE TABLESPACE {place} LOCATION ''")
+
+    def where() -> Any:
+        return t.value(
+            "SELECT spcname FROM pg_class c JOIN pg_tablespace s ON s.oid = reltablespace "
+            "WHERE relname = 't_a'"
+        )
+
+    t.sql(f"CREATE INDEX t_a ON t (a) TABLESPACE {place}")
+    told = t.apply([DRIFTED], check_mode=True)
+    assert place in told["diff"][0]["after"]
+    assert t.one(DRIFTED)["action"] == "replaced" and where() == place
+    t.sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 't_a'::regclass")
+    assert t.one(DRIFTED)["action"] == "rebuilt" and where() == place
+    assert not t.apply([DRIFTED])["changed"]
+
+
+@pytest.mark.parametrize("table", [{}, {"table": "t"}], ids=["table not named", "table named"])
+def test_absent_takes_the_leftovers_of_a_replacement_with_it(t: Any, table: dict[str, str]) -> None:
+    t.sql("CREATE INDEX t_a ON t (a)", "CREATE INDEX t_a__slip_01234567 ON t (b)")
+    absent = {"name": "t_a", "state": "absent", **table}
+    assert t.apply([absent], check_mode=True)["indexes"][0]["cleaned"] == ["public.t_a__slip_01234567"]
+    done = t.one(absent)
+    assert (done["state"], done["action"], done["cleaned"]) == (
+        "absent",
+        "dropped",
+        ["public.t_a__slip_01234567"],
+    )
+    assert t.names() == ["t_pkey"]
+    assert not t.apply([absent])["changed"]
 
 
 @pytest.mark.parametrize("point", ["built", "invalid", "swapped"])
@@ -332,10 +387,66 @@ def test_an_interrupted_partitioned_build_is_continued(parts: Any) -> None:
     assert parts.value("SELECT bool_and(indisvalid) FROM pg_index") is True
 
 
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_foreign_partition_is_refused_before_anything_is_made(parts: Any, check_mode: bool) -> None:
+    parts.sql(
+        "CREATE FOREIGN DATA WRAPPER nothing",
+        "CREATE SERVER far FOREIGN DATA WRAPPER nothing",
+        "CREATE FOREIGN TABLE p9 PARTITION OF p FOR VALUES FROM (900) TO (999) SERVER far",
+    )
+    plain = {"name": "p_v", "table": "p", "columns": ["v"]}
+    told = parts.apply([plain], check_mode=check_mode)
+    assert told["failed_indexes"] and "public.p9" in told["msg"] and "foreign table" in told["msg"]
+    assert parts.value("SELECT count(*) FROM pg_index WHERE indrelid IN ('p'::regclass, 'p1'::regclass)") == 0
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_partition_of_another_owner_is_refused_before_anything_is_made(
+    t: Any, role: str, check_mode: bool
+) -> None:
+    t.sql(
+        "CREATE TABLE p (id int) PARTITION BY RANGE (id)",
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (id)",
+        "CREATE TABLE p1a PARTITION OF p1 FOR VALUES FROM (0) TO (10)",
+        f"ALTER TABLE p OWNER TO {role}",
+        f"ALTER TABLE p1 OWNER TO {role}",
+    )
+    index = {"name": "p_id", "table": "p", "columns": ["id"]}
+    told = t.apply([index], check_mode=check_mode, login_user=role)
+    assert told["failed_indexes"] and "public.p1a" in told["msg"] and "role postgres" in told["msg"]
+    assert t.names("p") == [] == t.names("p1")
+    t.sql(f"ALTER TABLE p1a OWNER TO {role}")
+    assert t.one(index, login_user=role)["action"] == "created"
+
+
+def test_a_build_that_is_at_work_in_a_partition_is_waited_for(t: Any, gates: Any) -> None:
+    from ansible.module_utils.slipway.pg_index_spec import parse
+
+    t.sql(
+        "CREATE TABLE p (a int) PARTITION BY RANGE (a)",
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9999)",
+        "INSERT INTO p SELECT g FROM generate_series(1, 2000) g",
+    )
+    index = {"name": "p_slow", "table": "p", "columns": ["slow(a)"]}
+    part = Table(0, "public", "p1", "r", "postgres", True, None)
+    name = child_name(parse(index), part)
+    # As after a kill: the client is gone, the server goes on.
+    build = Background(t.other().execute, f"CREATE INDEX CONCURRENTLY {name} ON p1 (slow(a))")
+    gates.wait_at(1)
+    oid = t.state(name)["oid"]
+    run = Background(t.one, index)
+    time.sleep(1)
+    gates.open(1, 2)
+    build.result()
+    done = run.result()
+    assert (done["state"], t.state(name)["oid"]) == ("valid", oid), done["reason"]
+
+
 def test_a_partitioned_build_stopped_by_duplicates_is_continued_later(parts: Any) -> None:
     parts.sql("INSERT INTO p VALUES (250, current_date, 'v250')")
     done = parts.one(PARTED)
     assert done["result"]["failed_indexes"] and "(v250, 250) in 2 rows" in done["reason"]
+    assert "Nothing was left" not in done["reason"] and "parts already built are kept" in done["reason"]
     parts.sql("DELETE FROM p WHERE id = 250")
     assert parts.one(PARTED)["state"] == "valid"
 
@@ -437,8 +548,6 @@ def test_sql_ascii_database(server: Server) -> None:
         admin.execute(
             "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
         )
-    from conftest import Database
-
     database = Database(server, "ascii")
     database.admin.execute("SET client_encoding = utf8")
     try:
@@ -450,6 +559,32 @@ def test_sql_ascii_database(server: Server) -> None:
         database.close()
         with server.connect("postgres") as admin:
             admin.execute("DROP DATABASE ascii WITH (FORCE)")
+
+
+def test_bytes_that_are_no_text_are_shown_with_marks(server: Server) -> None:
+    with server.connect("postgres") as admin:
+        admin.execute("CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    database = Database(server, "bytes")
+    try:
+        database.sql(
+            "SET client_encoding = sql_ascii",
+            "CREATE TABLE t (a text)",
+            "INSERT INTO t VALUES (E'caf\\351'), (E'caf\\351')",
+        )
+        done = database.one({**INDEX, "unique": True})
+        assert "(caf\ufffd) in 2 rows" in done["reason"], done["reason"]
+        # The text of a query is cut after 120 bytes, one of these two in the middle of a letter.
+        for start in ("", "x"):
+            session = database.other(
+                "SET client_encoding = utf8", "BEGIN", f"UPDATE t SET a = '{start}{'é' * 100}'"
+            )
+            done = database.one(INDEX, long_transaction_after=0)
+            assert [item["pid"] for item in done["result"]["blockers"]] == [session.info.backend_pid]
+            session.close()
+    finally:
+        database.close()
+        with server.connect("postgres") as admin:
+            admin.execute("DROP DATABASE bytes WITH (FORCE)")
 
 
 @pytest.fixture
@@ -602,13 +737,27 @@ def _answers(port: int, database: str) -> bool:
     return False
 
 
+def _session_behind(port: int, database: str) -> Any:
+    """Ask for the settings of the server session that the pooler hands out."""
+    with psycopg.connect(
+        host="127.0.0.1", port=port, user="postgres", password=PASSWORD, dbname=database, autocommit=True
+    ) as connection:
+        names = ("role", "statement_timeout", "work_mem", "jit")
+        columns = ", ".join(f"current_setting('{name}')" for name in names)
+        return connection.execute(f"SELECT {columns}").fetchone()
+
+
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
 def test_a_pooler_that_shares_sessions_is_refused(t: Any, pooler: Any, mode: str) -> None:
     from ansible.module_utils.slipway.pg_sql import Refused
 
+    port = pooler(mode)
+    before = _session_behind(port, t.name)
     with pytest.raises(Refused, match="pooler in transaction mode"):
-        t.apply([INDEX], login_port=pooler(mode))
+        t.apply([INDEX], login_port=port, session_role="pg_monitor", settings={"work_mem": "7MB"})
     assert t.state("t_a") is None
+    # The session belongs to the next client: nothing of ours may be left in it.
+    assert _session_behind(port, t.name) == before
 
 
 def test_a_pooler_in_session_mode_is_fine(t: Any, pooler: Any) -> None:
@@ -715,6 +864,45 @@ def test_one_failure_does_not_keep_the_others_from_being_built(t: Any) -> None:
     assert result["msg"].startswith("2 of 3 indexes are not as declared")
 
 
+def test_a_name_from_a_database_in_latin_1_can_be_read(server: Server, t: Any) -> None:
+    with server.connect("postgres") as admin:
+        admin.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    with server.connect("latin", client_encoding="latin1") as admin:
+        admin.execute('CREATE ROLE "caf\xe9"')
+        try:
+            connection = Target(t.params([])).connect()
+            for binary in (False, True):
+                row = connection.execute(
+                    "SELECT rolname FROM pg_roles WHERE rolname ~ '^caf'", binary=binary
+                ).fetchone()
+                assert row == {"rolname": "caf\ufffd"}
+            connection.close()
+        finally:
+            admin.execute('DROP ROLE "caf\xe9"')
+
+
+def test_an_entry_that_crashes_does_not_take_the_others_with_it(
+    t: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pg_index_build.Builder.build
+
+    def build(self: Any, spec: Any, *rest: Any) -> Any:
+        if spec.name == "t_a":
+            raise UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "unexpected end of data")
+        return real(self, spec, *rest)
+
+    monkeypatch.setattr(pg_index_build.Builder, "build", build)
+    result = t.apply([INDEX, {"name": "t_b", "table": "t", "columns": ["b"]}])
+    assert [item["state"] for item in result["indexes"]] == ["missing", "valid"]
+    assert "unexpected UnicodeDecodeError" in result["msg"]
+
+
+def test_the_remains_of_a_failed_build_are_found_in_a_schema_with_a_dot(t: Any) -> None:
+    t.sql('CREATE SCHEMA "a.b"', 'CREATE TABLE "a.b".t (a int)', 'INSERT INTO "a.b".t VALUES (1), (1)')
+    done = t.one({**INDEX, "schema": "a.b", "unique": True})
+    assert done["state"] == "missing" and t.state("t_a", "a.b") is None, done["reason"]
+
+
 def test_tiers(t: Any) -> None:
     indexes = [INDEX, {"name": "t_b", "table": "t", "columns": ["b"], "tier": 2}]
     assert [item["name"] for item in t.apply(indexes, tiers=[1])["indexes"]] == ["t_a"]
@@ -738,6 +926,8 @@ def test_record_of_a_release(t: Any, tmp_path: Any) -> None:
     assert [item["name"] for item in added_by(data, "r1")] == ["t_a"]
     assert [item["name"] for item in added_by(data, "r2")] == ["t_c"]
     assert set(data["tiers"]) == {"1", "2"}
+    t.apply([{"name": "t_d", "state": "absent", "tier": 3}], record=record, release="r2")
+    assert set(Record(record, None).read()["tiers"]) == {"1", "2"}
     t.apply([{**item, "state": "absent"} for item in added_by(data, "r1")], record=record, release="r1")
     assert added_by(Record(record, None).read(), "r1") == []
     assert t.names() == ["t_b", "t_c", "t_pkey"]
