@@ -82,7 +82,7 @@ options:
     choices: [baseline, dark, public, demand]
     default: demand
   parse_only:
-    description: Find mistakes in the declaration and apply no load.
+    description: Find mistakes in the declaration, whatever moments its entries are for, and apply no load.
     type: bool
     default: false
   secrets:
@@ -145,11 +145,16 @@ report:
   type: dict
 """
 
-from ansible.module_utils.slipway.load import overhead, parse_loads
+from typing import Any
+
+from ansible.module_utils.slipway.load import Load, overhead, parse_loads
 from ansible.module_utils.slipway.load_budget import gates_of, judge, told
-from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_places
+from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_for_every_moment, parse_places
 from ansible.module_utils.slipway.predicates import SpecError
 from ansible.module_utils.slipway.verification import COMMON, SecretiveModule
+
+# When a load applies that does not say: what replicas can carry says little about all of them together.
+_UNSAID = ("public", "demand")
 
 
 def main() -> None:
@@ -169,8 +174,13 @@ def main() -> None:
     at = "public" if moment == "baseline" else moment
     try:
         places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
-        wanted = at_moment(params["loads"], at, "loads", default=("public", "demand"))
-        loads = parse_loads(wanted, places, params["validate_certs"])
+
+        def parse(entries: list[Any]) -> list[Load]:
+            return parse_loads(entries, places, params["validate_certs"])
+
+        if params["parse_only"]:
+            parse_for_every_moment(params["loads"], "loads", parse, default=_UNSAID)
+        loads = parse(at_moment(params["loads"], at, "loads", default=_UNSAID))
     except SpecError as error:
         module.fail_spec(error)
     if not loads or params["parse_only"] or module.check_mode:

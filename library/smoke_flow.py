@@ -87,7 +87,7 @@ options:
     choices: [dark, public, demand]
     default: demand
   parse_only:
-    description: Find mistakes in the declaration and send nothing.
+    description: Find mistakes in the declaration, whatever moments its entries are for, and send nothing.
     type: bool
     default: false
   secrets:
@@ -158,8 +158,18 @@ report:
   type: dict
 """
 
-from ansible.module_utils.slipway.flow import ALWAYS_SECONDS, failure, gate, parse_flows, run_flow, step_data
-from ansible.module_utils.slipway.moments import at_moment, parse_places
+from typing import Any
+
+from ansible.module_utils.slipway.flow import (
+    ALWAYS_SECONDS,
+    Flow,
+    failure,
+    gate,
+    parse_flows,
+    run_flow,
+    step_data,
+)
+from ansible.module_utils.slipway.moments import at_moment, parse_for_every_moment, parse_places
 from ansible.module_utils.slipway.predicates import SpecError
 from ansible.module_utils.slipway.verification import COMMON, GRACE, SecretiveModule
 
@@ -176,8 +186,13 @@ def main() -> None:
     params = module.params
     try:
         places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
-        wanted = at_moment(params["flows"], params["moment"], "flows")
-        flows = parse_flows(wanted, places, module.redactor, params["validate_certs"])
+
+        def parse(entries: list[Any]) -> list[Flow]:
+            return parse_flows(entries, places, module.redactor, params["validate_certs"])
+
+        if params["parse_only"]:
+            parse_for_every_moment(params["flows"], "flows", parse)
+        flows = parse(at_moment(params["flows"], params["moment"], "flows"))
     except SpecError as error:
         module.fail_spec(error)
     if not flows or params["parse_only"]:
