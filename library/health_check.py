@@ -169,7 +169,7 @@ report:
 from typing import Any
 
 from ansible.module_utils.basic import missing_required_lib
-from ansible.module_utils.slipway.checks.engine import Check, parse_checks, run_checks, summary
+from ansible.module_utils.slipway.checks.engine import parse_checks, run_checks, summary
 from ansible.module_utils.slipway.moments import (
     at_moment,
     parse_for_every_moment,
@@ -196,7 +196,7 @@ def main() -> None:
         places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
         interval = seconds(params["interval"])
 
-        def parse(entries: list[Any]) -> list[Check]:
+        def parse(entries: list[Any]) -> Any:
             wanted = spread_checks(entries, places)
             return parse_checks(wanted, interval, params["consecutive"]) if wanted else []
 

@@ -147,7 +147,7 @@ report:
 
 from typing import Any
 
-from ansible.module_utils.slipway.load import Load, overhead, parse_loads
+from ansible.module_utils.slipway.load import overhead, parse_loads
 from ansible.module_utils.slipway.load_budget import gates_of, judge, told
 from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_for_every_moment, parse_places
 from ansible.module_utils.slipway.predicates import SpecError
@@ -175,7 +175,7 @@ def main() -> None:
     try:
         places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
 
-        def parse(entries: list[Any]) -> list[Load]:
+        def parse(entries: list[Any]) -> Any:
             return parse_loads(entries, places, params["validate_certs"])
 
         if params["parse_only"]:

@@ -162,7 +162,6 @@ from typing import Any
 
 from ansible.module_utils.slipway.flow import (
     ALWAYS_SECONDS,
-    Flow,
     failure,
     gate,
     parse_flows,
@@ -187,7 +186,7 @@ def main() -> None:
     try:
         places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
 
-        def parse(entries: list[Any]) -> list[Flow]:
+        def parse(entries: list[Any]) -> Any:
             return parse_flows(entries, places, module.redactor, params["validate_certs"])
 
         if params["parse_only"]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import datetime
+import json
 import struct
+import uuid
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.checks import amqp, dns, mongodb, redis, tls
+from ansible.module_utils.slipway.checks import amqp, dns, mongodb, postgres, redis, tls
 from ansible.module_utils.slipway.checks.engine import parse_checks
 from ansible.module_utils.slipway.http1 import HttpError
 from ansible.module_utils.slipway.http_client import parse_address, parse_url
@@ -187,6 +191,23 @@ def test_bson_rubbish_does_not_crash(data: bytes) -> None:
         mongodb.decode(struct.pack("<i", len(data) + 4) + data)
     except HttpError:
         return
+
+
+@pytest.mark.parametrize("kind", [b"\x02", b"\x03", b"\x04", b"\x05"])
+def test_bson_that_leads_backwards_is_refused(kind: bytes) -> None:
+    """It would be read for ever, and no deadline reaches a loop that never waits."""
+    for length in (-7, -3, -1, -(2**31)):
+        back = kind + b"a\0" + struct.pack("<i", length) + b"\0"
+        with pytest.raises(HttpError, match="a length of -"):
+            mongodb.decode(struct.pack("<i", len(back) + 4) + back)
+
+
+def test_columns_become_json_all_the_way_down() -> None:
+    identifier = uuid.UUID(int=7)
+    row = [identifier, {"price": Decimal("1.5"), "at": [datetime.date(2026, 1, 2)]}, (1, None), True]
+    plain = postgres._plain(row)
+    assert plain == [str(identifier), {"price": 1.5, "at": ["2026-01-02"]}, [1, None], True]
+    json.dumps(plain)
 
 
 def test_scram_as_in_rfc_7677() -> None:

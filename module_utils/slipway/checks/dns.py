@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import secrets
+import socket
 import struct
 from pathlib import Path
 from typing import Any, ClassVar
@@ -152,13 +153,13 @@ class DnsCheck(Kind):
     async def _ask(self, name: str, trace: Trace) -> list[str] | None:
         kind = self.option.get("type", TYPES["A"])
         server: Address = self.option.get("server") or _system_server()
-        trace.begin(f"waiting for {server}")
         identifier = secrets.randbelow(65536)
         question = query(name, kind, identifier)
+        trace.begin(f"resolving {server.host}")
+        sock = _connected((await resolve(server.host, server.port))[0], server)
+        trace.begin(f"waiting for {server}")
         loop = asyncio.get_running_loop()
-        transport, receiver = await loop.create_datagram_endpoint(
-            lambda: _Receiver(identifier), remote_addr=(server.host, server.port)
-        )
+        transport, receiver = await loop.create_datagram_endpoint(lambda: _Receiver(identifier), sock=sock)
         try:
             while True:  # packets get lost; the attempt's own limit ends this
                 transport.sendto(question)
@@ -169,6 +170,23 @@ class DnsCheck(Kind):
                 return parse_answer(answer, kind)
         finally:
             transport.close()
+
+
+def _connected(found: tuple[int, Any], server: Address) -> socket.socket:
+    """A UDP socket to an address that is resolved.
+
+    asyncio would resolve a name in threads that it waits for when the loop ends: one that hangs would hold up
+    every other check, past the deadline.
+    """
+    family, address = found
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    try:
+        sock.connect(address)
+    except OSError as error:
+        sock.close()
+        raise HttpError(f"{server} cannot be reached: {error.strerror or error}") from None
+    return sock
 
 
 def _system_server() -> Address:

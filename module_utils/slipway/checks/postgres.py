@@ -222,9 +222,13 @@ def _at(key: str, name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A column as JSON knows it: Decimal as a number, dates and the rest as text."""
-    if value is MISSING or value is None or isinstance(value, (bool, int, float, str, list, dict)):
+    """A column as JSON knows it: Decimal as a number, dates and the rest as text, inside arrays and JSON too."""
+    if value is MISSING or value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
     try:
         return float(value)
     except (TypeError, ValueError):

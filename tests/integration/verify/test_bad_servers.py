@@ -398,6 +398,31 @@ def test_slow_and_missing_names(check: Any, fails: Any, monkeypatch: pytest.Monk
     assert "still resolving shop.test" in outcome.reason
 
 
+def test_a_name_server_whose_own_name_takes_for_ever(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop must not wait for the thread that looks it up: every other check would wait as well."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_named: time.sleep(5))
+    outcome = check(dns={"name": "shop.test", "server": "resolver.test"})
+    assert "still resolving resolver.test" in outcome.reason
+
+
+def test_a_name_server_given_by_name(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def answer_one() -> None:
+            question, client = server.recvfrom(512)
+            record = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + bytes([10, 0, 0, 7])
+            server.sendto(
+                question[:2] + struct.pack(">HHHHH", 0x8180, 1, 1, 0, 0) + question[12:] + record, client
+            )
+
+        threading.Thread(target=answer_one, daemon=True).start()
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", server.getsockname())]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments: found)
+        asked = {"name": "shop.test", "server": "resolver.test"}
+        assert check(dns=asked, expect={"records": ["10.0.0.7"]}).ok
+
+
 def test_name_with_a_dead_first_address(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name whose first address never answers still works through its second one."""
     with serve(always(answer())) as server:
