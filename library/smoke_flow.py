@@ -37,7 +37,7 @@ options:
         C(headers), C(json), C(body) or C(form), C(expect) (C(status), C(header), C(body), C(json),
         C(latency), C(redirect), C(version)), C(save) (from C(json), C(header), C(cookie), C(body) or
         C(status); C(secret)), C(within) (try until it holds), C(effect) (a request whose expectations must
-        then hold), C(sign) and C(replay)."
+        then hold, and after a forgery for all of its C(within)), C(sign) and C(replay)."
       - "C(sign): C(scheme) (C(hex), C(base64), C(github), C(stripe), C(standard-webhooks), C(custom)),
         C(secret), and to adapt them C(payload), C(headers), C(encoding), C(algorithm), C(timestamp).
         C(replay): a list of C(same_id), C(same_signature), C(stale), C(tampered_body), C(no_signature),

@@ -103,10 +103,19 @@ def test_a_whole_journey(journey: Journey) -> None:
     assert not journey.shop.orders, "the always step must have cleaned up"
 
 
+def test_what_must_not_change_is_watched_for_all_of_within(journey: Journey) -> None:
+    once = {**PAY, "replay": [{"case": "same_id", "expect": {"status": 409, "effect": "once"}}]}
+    done = journey.passes(LOGIN, ORDER, once)
+    assert done[2].ms >= 2000
+    looks = sum(target.startswith("/api/orders/") for _method, target in journey.shop.requests)
+    assert looks > 5
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
         ("twice", "effect after replay same_id"),
+        ("late", "effect after replay same_id"),
         ("stale", "replay stale:"),
         ("tampered", "replay tampered_body:"),
         ("unsigned", "replay no_signature:"),
@@ -114,7 +123,7 @@ def test_a_whole_journey(journey: Journey) -> None:
 )
 def test_a_receiver_that_falls_for_a_forgery(journey: Journey, fault: str, reason: str) -> None:
     journey.shop.faults = {fault}
-    if fault == "twice":
+    if fault in ("twice", "late"):  # at once, or in the background a moment after it said 409
         step = {**PAY, "replay": [{"case": "same_id", "expect": {"status": [200, 409], "effect": "once"}}]}
     else:
         step = PAY

@@ -161,6 +161,9 @@ class Shop:
         if abs(time.time() - int(stamp)) > 300 and "stale" not in self.faults:
             return self.json({"error": "too old"}, "400 Bad Request")
         with self.lock:
+            if identifier in self.seen_ids and "late" in self.faults:
+                paid = self.orders[json.loads(body)["order"]]
+                threading.Timer(0.7, lambda: paid.update(payments=paid["payments"] + 1)).start()
             if identifier in self.seen_ids and "twice" not in self.faults:
                 return self.json({"seen": True}, "409 Conflict")
             self.seen_ids.add(identifier)
