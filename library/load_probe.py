@@ -192,7 +192,7 @@ def main() -> None:
     lines, gates, found, failed = [], [], {}, []
     for load in loads:
         own = overhead(load.shape, all(route.fresh for route in load.routes))
-        statistics = load.run(module.redactor.text)
+        statistics = load.run(module.redactor.body)
         figures = module.redactor.data({**statistics.summary(), "overhead": own})
         judged = judge(load.budgets, figures, own, params["baseline"].get(load.declared))
         if moment == "baseline":

@@ -20,7 +20,7 @@ from .checks.http import header_map, method_name, response_clauses
 from .http1 import HttpError
 from .http_client import Request, Response, Trace, parse_address, parse_url, send
 from .predicates import SpecError, seconds, show, some_time, unknown_keys, whole
-from .redact import MASK, Redactor
+from .redact import Redactor
 
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 READ_ONLY = ("get", "head", "options", "sse")
@@ -28,10 +28,6 @@ BODY_KEYS = ("headers", "json", "body", "form", "timeout", "follow")
 STREAM_HEADERS = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
 BUILT_IN = ("uuid", "now")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
-_SECRET_IN_JSON = re.compile(
-    r'("[^"]*(?:password|secret|token|api[_-]?key|authorization|cookie|credential)[^"]*"\s*:\s*)"(?:[^"\\]|\\.)*"?',
-    re.IGNORECASE,
-)
 _SHOWN = 500
 _SHORTEST_SESSION = 8
 
@@ -251,7 +247,7 @@ class Context:
     def masked(self, text: str) -> str:
         """The beginning of a text without secrets, known ones and those that merely look like it."""
         # Masked before it is cut: half a secret would not be recognised any more.
-        clean = _SECRET_IN_JSON.sub(rf'\1"{MASK}"', self.redactor.text(text))
+        clean = self.redactor.body(text)
         return clean[:_SHOWN] + ("..." if len(clean) > _SHOWN else "")
 
 
@@ -314,5 +310,7 @@ def unmet(clauses: list[Clause], facts: dict[str, Any], redactor: Redactor) -> l
             continue
         expected = clause.judge.failure(value)
         if expected is not None:
-            failures.append(f"{clause.label}: saw {show(redactor.data(value))}, expected {expected}")
+            failures.append(
+                f"{clause.label}: saw {show(redactor.seen(clause.label, value))}, expected {expected}"
+            )
     return failures

@@ -276,7 +276,8 @@ class RequestStep:
                 await self._try(case, self.signer, signed)
         facts = {"response": response, "any_type": self.probe.any_type}
         values = (
-            (clause.label, self.context.redactor.data(clause.get(facts))) for clause in self.probe.clauses
+            (clause.label, self.context.redactor.seen(clause.label, clause.get(facts)))
+            for clause in self.probe.clauses
         )
         seen = ", ".join(f"{label} {show(value, 60)}" for label, value in values)
         seen += f" in {response.seconds * 1000:.0f} ms"

@@ -152,8 +152,8 @@ class SseStep:
         text = stream.body.decode("utf-8", "replace")
         return ["received: " + self.context.masked(text)] if text else []
 
-    def _shown(self, value: Any) -> str:
-        return show(self.context.redactor.data(value))
+    def _shown(self, label: str, value: Any) -> str:
+        return show(self.context.redactor.seen(label, value))
 
     def _judge(self, events: list[Event]) -> list[str]:
         spread = events[-1].at - events[0].at
@@ -164,7 +164,7 @@ class SseStep:
             for value in values:
                 expected = predicate.failure(value)
                 if expected is not None:
-                    failures.append(f"{key}: saw {self._shown(value)}, expected {expected}")
+                    failures.append(f"{key}: saw {self._shown(key, value)}, expected {expected}")
                     break
         if "buffered" in self.expect and spread < _BUFFERED:
             failures.append(
@@ -183,11 +183,12 @@ class SseStep:
             for value in values:
                 expected = wanted.failure(value)
                 if expected is not None:
-                    return [f"json {path}: saw {self._shown(value)}, expected {expected}"]
+                    return [f"json {path}: saw {self._shown(f'json {path}', value)}, expected {expected}"]
             return []
         for before, after in zip(values, values[1:]):
             if not _is_number(before) or not _is_number(after) or after <= before:
-                return [f"json {path}: saw {show(before)} and then {show(after)}, expected increasing"]
+                seen = " and then ".join(self._shown(f"json {path}", value) for value in (before, after))
+                return [f"json {path}: saw {seen}, expected increasing"]
         return []
 
     async def _continue(self, last: Event, resume: dict[str, Any]) -> None:

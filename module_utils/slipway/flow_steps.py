@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from .checks.base import Clause
 from .checks.http import response_clauses
 from .flow_context import (
     BODY_KEYS,
@@ -158,7 +159,7 @@ class CacheStep:
         self._before = b""
         self._ratio = 0.0
         self._miss_seconds = 0.0
-        self._get: Any = None
+        self._clause: Clause | None = None
         self._wanted: dict[str, Predicate] = {}
         self.invalidate: Probe | None = None
         try:
@@ -189,7 +190,7 @@ class CacheStep:
                 problems.append(f"{where}.time_ratio: must be above 1")
         else:
             key = {str(raw[source]): {"exists": True}}
-            self._get = response_clauses(source, key, where)[0].get
+            self._clause = response_clauses(source, key, where)[0]
             for side in ("hit", "miss"):
                 if side not in raw:
                     problems.append(f"{where}: {side} is required")
@@ -249,8 +250,9 @@ class CacheStep:
                 else:
                     failures = await self._fast_enough(response)
             elif not failures and self._wanted[wanted].failure(seen) is not None:
+                shown = show(self.context.redactor.seen(self._clause.label if self._clause else "", seen))
                 failures = [
-                    f"request {number}{when}: saw {show(seen)}, expected a {wanted}: {self._wanted[wanted]}"
+                    f"request {number}{when}: saw {shown}, expected a {wanted}: {self._wanted[wanted]}"
                 ]
             if failures:
                 raise StepFailed(*self.context.described(self.request, response), *failures)
@@ -259,7 +261,7 @@ class CacheStep:
         return response
 
     def _seen(self, response: Response) -> Any:
-        return self._get({"response": response}) if self._get else None
+        return self._clause.get({"response": response}) if self._clause else None
 
     async def _fast_enough(self, response: Response) -> list[str]:
         """A hit by time is the best of three: one slow scheduler tick must not make it a miss."""

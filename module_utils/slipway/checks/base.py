@@ -121,7 +121,9 @@ class Kind:
                 continue
             expected = clause.judge.failure(value)
             if expected is not None:
-                failures.append(f"{clause.label}: saw {show(redactor.data(value))}, expected {expected}")
+                failures.append(
+                    f"{clause.label}: saw {show(redactor.seen(clause.label, value))}, expected {expected}"
+                )
         return failures
 
     def seen(self, facts: Facts, redactor: Redactor) -> dict[str, Any]:
@@ -129,7 +131,7 @@ class Kind:
         found = {}
         for clause in self.clauses:
             try:
-                value = redactor.data(clause.get(facts))
+                value = redactor.seen(clause.label, clause.get(facts))
             except HttpError as error:
                 value = f"({error})"
             if isinstance(value, float) and not math.isfinite(value):

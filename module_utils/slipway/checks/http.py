@@ -208,7 +208,7 @@ class HttpCheck(Kind):
         failures = super().judge(facts, redactor)
         response: Response = facts["response"]
         if response.body and any(failure.startswith(("status:", "json")) for failure in failures):
-            failures[-1] += f"; body: {redactor.text(response.text())[:120]!r}"
+            failures[-1] += f"; body: {redactor.body(response.text())[:120]!r}"
         if failures and len(response.hops) > 1:
             failures[-1] += "; redirected " + " -> ".join(response.hops)
         return failures

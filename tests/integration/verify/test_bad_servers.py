@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
+import json
 import socket
 import struct
 import threading
@@ -323,6 +324,22 @@ def test_a_redirect_elsewhere_takes_no_credentials_along(check: Any) -> None:
     assert outcome.ok
     assert b"X-Other: kept" in seen[0]
     assert b"sesame" not in seen[0] and b"Cookie" not in seen[0]
+
+
+def test_secrets_that_only_the_server_knows_are_not_shown(check: Any) -> None:
+    body = b'{"access_token": "eyJ0-1", "user": {"api_key": "eyJ0-2", "name": "joe"}}'
+    handler = always(answer(body, kind="application/json", extra="Set-Cookie: session=eyJ0-3\r\n"))
+    expect: dict[str, Any] = {
+        "header": {"set-cookie": {"exists": True}},
+        "json": {"access_token": {"exists": True}, "user": {"type": "object"}},
+        "body": "joe",
+    }
+    with serve(handler) as server:
+        for more in ({}, {"status": 201}, {"body": "nobody"}, {"json": {"user": 1, "access_token": "other"}}):
+            outcome = check(http=url(server), expect={**expect, **more})
+            told = json.dumps([summary([outcome], Redactor()), outcome.reason])
+            assert outcome.ok is not bool(more)
+            assert "eyJ0" not in told and "joe" in told
 
 
 def test_certificates(check: Any, authority: Authority) -> None:

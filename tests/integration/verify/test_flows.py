@@ -155,6 +155,14 @@ def test_secrets_are_shown_nowhere(journey: Journey) -> None:
     assert HOOK_SECRET not in journey.shown and HOOK_SECRET[6:] not in journey.shown
 
 
+def test_secrets_that_are_only_looked_at_are_shown_nowhere(journey: Journey) -> None:
+    seen = {**LOGIN, "expect": {"json": {"access_token": {"exists": True}, "@": {"type": "object"}}}}
+    del seen["save"]
+    for more in ({}, {"status": 201}, {"json": {"access_token": "other", "@": 1}}):
+        journey.walk({**seen, "expect": {**seen["expect"], **more}})
+        assert TOKEN[:40] not in journey.shown and "********" in journey.shown
+
+
 def test_github_scheme(journey: Journey) -> None:
     step = {
         "post": "/hooks/github",
@@ -425,14 +433,14 @@ def test_who_is_asked_to_wait_waits(journey: Journey) -> None:
 
 
 def test_cookies_come_and_go(journey: Journey) -> None:
-    cookie = {"get": "/cookies", "expect": {"json": {"cookie": "theme=dark; session=0123456789abcdef"}}}
+    cookie = {"get": "/cookies", "expect": {"json": {"sent": "theme=dark; session=0123456789abcdef"}}}
     journey.passes(
         {"name": "set", "get": "/cookies?set"},
         {"name": "sent", **cookie},
         {"name": "taken back", "get": "/cookies?expire"},
-        {"name": "gone", "get": "/cookies", "expect": {"json": {"cookie": "theme=dark"}}},
+        {"name": "gone", "get": "/cookies", "expect": {"json": {"sent": "theme=dark"}}},
     )
-    wrong = {"get": "/cookies", "expect": {"json": {"cookie": "other"}}}
+    wrong = {"get": "/cookies", "expect": {"json": {"sent": "other"}}}
     shown = journey.fails({"name": "set", "get": "/cookies?set"}, wrong)
     # A session is a secret; a preference is not, or every "dark" would be masked.
     assert "theme=dark" in shown and "0123456789abcdef" not in shown

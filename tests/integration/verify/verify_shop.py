@@ -100,7 +100,7 @@ class Shop:
                 "/cookies?expire": "session=deleted; expires=Thu, 01 Jan 1970 00:00:00 GMT",
             }.get(target)
             return self.json(
-                {"cookie": headers.get("cookie", "")}, extra=f"Set-Cookie: {given}\r\n" if given else ""
+                {"sent": headers.get("cookie", "")}, extra=f"Set-Cookie: {given}\r\n" if given else ""
             )
         if target == "/api/unusual":
             connection.sendall(
