@@ -71,7 +71,7 @@ class BurstStep:
                 StatusPredicate(status, f"{where}.expect.count")
                 self._counts[str(status)] = Predicate(operand, f"{where}.expect.count.{status}", plain="gte")
             if "recovers_within" in expect:
-                self._recovers = seconds(expect["recovers_within"])
+                self._recovers = some_time(expect["recovers_within"], f"{where}.expect.recovers_within")
         except SpecError as error:
             problems += error.problems
         if problems:
@@ -95,7 +95,7 @@ class BurstStep:
         async def one() -> None:
             async with slots:
                 try:
-                    statuses[str(await self._status())] += 1
+                    statuses[str(await self._status(self.timeout))] += 1
                 except HttpError as error:
                     lost.append(str(error))
 
@@ -119,12 +119,12 @@ class BurstStep:
             seen += f", recovered after {await self._recovery(self._recovers):.1f} s"
         return seen
 
-    async def _status(self) -> int:
+    async def _status(self, timeout: float) -> int:
         if not self._streams:
-            return (await send(self.request, Trace(), self.timeout)).status
+            return (await send(self.request, Trace(), timeout)).status
         stream = Stream(self.request, Trace())
         try:
-            await stream.open(self.timeout)
+            await stream.open(timeout)
             return stream.response.status
         finally:
             stream.close()
@@ -134,11 +134,14 @@ class BurstStep:
         started = time.monotonic()
         last = "no answer"
         while True:
+            left = started + limit - time.monotonic()
             try:
-                status = await self._status()
+                # An answer that comes too late is none, so nobody needs to wait for it.
+                status = await self._status(min(self.timeout, left))
                 last = str(status)
-                if status != 429 and status < 500:
-                    return time.monotonic() - started
+                took = time.monotonic() - started
+                if status != 429 and status < 500 and took <= limit:
+                    return took
             except HttpError as error:
                 last = str(error)
             if time.monotonic() - started + _POLL > limit:

@@ -290,6 +290,7 @@ def test_event_stream(journey: Journey) -> None:
         ("gap", "gap 2, expected 0"),
         ("kind", "expected text/event-stream"),
         ("mute", "no event within 1 s"),
+        ("tardy", "the first event came after 1.2"),
     ],
 )
 def test_event_stream_gone_wrong(journey: Journey, fault: str, reason: str) -> None:
@@ -344,6 +345,27 @@ def test_burst_of_streams(journey: Journey) -> None:
 def test_burst_that_never_recovers(journey: Journey) -> None:
     step = {**BURST, "expect": {"count": {"429": 1}, "recovers_within": "300ms"}}
     assert "recovers_within: still so 0.3 s after the burst" in journey.fails(step)
+
+
+def test_burst_that_recovers_too_late(journey: Journey) -> None:
+    """It answers well in the end, but not within the time it has."""
+
+    def slow_from_the_fifth_on() -> bytes:
+        with journey.shop.lock:
+            journey.shop.window.append(0.0)
+            number = len(journey.shop.window)
+        if number > 4:
+            time.sleep(0.8)
+        return journey.shop.json({})
+
+    journey.shop.limited = slow_from_the_fifth_on  # type: ignore[method-assign]
+    step = {
+        "burst": {"get": "/api/limited", "requests": 4},
+        "expect": {"only": 200, "recovers_within": "400ms"},
+    }
+    assert "recovers_within: still so 0.4 s after the burst" in journey.fails(step)
+    journey.shop.window.clear()
+    journey.passes({**step, "expect": {"only": 200, "recovers_within": "5s"}})
 
 
 def cache(by: dict[str, Any]) -> dict[str, Any]:
@@ -550,6 +572,10 @@ def test_check_mode_runs_only_what_reads(journey: Journey) -> None:
         ({"sse": "/", "resume": {"last_event_id": True, "expect": {"gpa": 0}}}, "did you mean 'gap'?"),
         ({"burst": {"get": "/", "requests": 1}, "expect": {"only": [200]}}, "requests: must be at least 2"),
         ({"burst": {"get": "/"}, "expect": {"only": []}}, "asserts nothing"),
+        (
+            {"burst": {"get": "/"}, "expect": {"recovers_within": 0}},
+            "recovers_within: must be more than nothing",
+        ),
         ({"burst": {"get": "/"}, "expect": {"count": {}}}, "at least one entry"),
         ({"burst": {"get": "/", "reqests": 5}, "expect": {"only": 200}}, "did you mean 'requests'?"),
         ({"cache": {"get": "/", "by": {"time_ratio": 1}}}, "must be above 1"),

@@ -180,6 +180,11 @@ class Shop:
             self.streams += 1
         kind = "text/plain" if "kind" in self.faults else "text/event-stream"
         try:
+            if "tardy" in self.faults:  # header and events come together
+                time.sleep(1.2)
+                head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n"
+                connection.sendall(head.encode() + b"id: 1\nevent: tick\ndata: {}\n\n" * 5)
+                return None
             coding = "Content-Encoding: gzip\r\n" if "compressed" in self.faults else ""
             connection.sendall(f"HTTP/1.1 200 OK\r\n{coding}Content-Type: {kind}\r\n\r\n: hello\n\n".encode())
             first = int(headers.get("last-event-id", 0)) + (3 if "gap" in self.faults else 1)
