@@ -104,7 +104,8 @@ class Saver:
             value = response.header(str(operand))
             return MISSING if value is None else value
         if source == "cookie":
-            return context.cookies.get(response.url.host, {}).get(str(operand), MISSING)
+            cookie = context.cookies.value(response.url.host, str(operand))
+            return MISSING if cookie is None else cookie
         if source == "status":
             return response.status
         match = operand.search(response.text())

@@ -57,7 +57,9 @@ class BurstStep:
             self._streams = action == "sse"
             if self._streams:
                 action, given = "get", {**given, "get": given["sse"], "headers": _streaming(given)}
-            self.request = context.request(action, given[action], given, f"{where}.burst")
+            request = context.request(action, given[action], given, f"{where}.burst")
+            # Many answers at once: which one's cookies the journey went on with would be chance.
+            self.request = request._replace(jar=request.jar and request.jar.copy())
             self.timeout = some_time(given.get("timeout", context.timeout), f"{where}.timeout")
             self.requests = whole(2, f"{where}.burst.requests")(given.get("requests", 30))
             self.concurrency = whole(1, f"{where}.burst.concurrency")(given.get("concurrency", self.requests))

@@ -9,6 +9,7 @@ import json
 from typing import Any, ClassVar
 from urllib.parse import urljoin
 
+from ..cookies import Jar
 from ..http1 import MAX_BODY, HttpError
 from ..http_client import (
     Address,
@@ -201,7 +202,9 @@ class HttpCheck(Kind):
 
     async def look(self, trace: Trace, timeout: float) -> Facts:
         """Send the request once."""
-        return {"response": await send(self.request, trace, timeout), "any_type": self._any_type}
+        # Each look is a new visitor, who keeps cookies from one redirect to the next.
+        request = self.request._replace(jar=Jar())
+        return {"response": await send(request, trace, timeout), "any_type": self._any_type}
 
     def judge(self, facts: Facts, redactor: Redactor) -> list[str]:
         """Failures, with the beginning of the body beside an unexpected status or JSON that is none."""

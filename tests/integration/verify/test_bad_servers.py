@@ -309,6 +309,38 @@ def test_redirect_loop_and_too_many_redirects(check: Any) -> None:
         assert 'saw "/b", expected "/c"' in check(http=url(server, "/a"), expect={"redirect": "/c"}).reason
 
 
+def test_cookies_of_redirects_are_sent_on_the_way(check: Any) -> None:
+    """A sign-in that sets its cookie while it redirects, and one that comes back to where it began."""
+
+    def sign_in(connection: socket.socket) -> None:
+        request = read_request(connection)
+        if b"Cookie: session=1" in request:
+            connection.sendall(answer(b"welcome"))
+        else:
+            goal = "/" if b"GET / " in request else "/home"
+            extra = f"Location: {goal}\r\nSet-Cookie: session=1; Path=/\r\n"
+            connection.sendall(answer(b"", "302 Found", extra=extra))
+
+    with serve(sign_in) as server:
+        for path in ("/", "/login"):
+            outcome = check(http={"url": url(server, path), "follow": 2}, expect={"body": "welcome"})
+            assert outcome.ok, outcome.reason
+
+
+def test_cookies_of_a_redirect_stay_with_their_host(check: Any) -> None:
+    seen: list[bytes] = []
+
+    def elsewhere(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+        connection.sendall(answer())
+
+    with serve(elsewhere) as other:
+        extra = f"Location: http://localhost:{other.port}/\r\nSet-Cookie: session=1\r\n"
+        with serve(always(answer(b"", "302 Found", extra=extra))) as server:
+            assert check(http={"url": url(server), "follow": 1}).ok
+    assert b"session" not in seen[0]
+
+
 def test_a_redirect_elsewhere_takes_no_credentials_along(check: Any) -> None:
     seen: list[bytes] = []
 

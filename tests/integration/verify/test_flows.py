@@ -468,6 +468,15 @@ def test_cookies_come_and_go(journey: Journey) -> None:
     assert "theme=dark" in shown and "0123456789abcdef" not in shown
 
 
+def test_cookies_of_a_redirect_are_kept(journey: Journey) -> None:
+    sent = {"json": {"sent": {"starts_with": "session=0123"}}}
+    journey.passes(
+        {"name": "enter", "get": "/enter", "follow": 1, "expect": sent, "save": {"s": {"cookie": "session"}}},
+        {"name": "later", "get": "/cookies", "expect": sent},
+    )
+    assert "0123456789abcdef" not in journey.shown
+
+
 def test_a_compressed_stream_is_none(journey: Journey) -> None:
     journey.shop.faults = {"compressed"}
     assert "a compressed stream arrives in lumps" in journey.fails(STREAM)

@@ -88,6 +88,9 @@ class Shop:
             return reply[: reply.index(b"\r\n\r\n") + 4] if method == "HEAD" else reply
         if target == "/moved":
             return self.json({}, "302 Found", "Location: /echo\r\n")
+        if target == "/enter":
+            extra = "Set-Cookie: session=0123456789abcdef; Path=/\r\nLocation: /cookies\r\n"
+            return self.json({}, "302 Found", extra)
         if target == "/hooks/any":
             return self.json({}) if self.signed(headers, body) else self.json({}, "401 Unauthorized")
         if target == "/busy":
