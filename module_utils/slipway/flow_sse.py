@@ -12,7 +12,7 @@ from .flow_context import STREAM_HEADERS, Context, StepFailed, mapping, unmet, w
 from .flow_request import COMMON_KEYS
 from .http1 import HttpError
 from .http_client import Response, Trace
-from .predicates import MISSING, Predicate, SpecError, seconds, show, unknown_keys, whole
+from .predicates import MISSING, Predicate, SpecError, on_text, seconds, show, unknown_keys, whole
 from .selectors import Selector
 from .sse import Event, Limits, Stream
 
@@ -71,7 +71,11 @@ class SseStep:
         for key, convert in (("event", None), ("data", None), ("count", None), ("spread", seconds)):
             if key in raw:
                 plain = "gte" if key in ("spread", "count") else "contains" if key == "data" else "eq"
-                self._predicates[key] = Predicate(raw[key], f"{where}.{key}", convert, plain)
+                place = f"{where}.{key}"
+                text = key in ("event", "data")
+                self._predicates[key] = (
+                    on_text(raw[key], place, plain) if text else Predicate(raw[key], place, convert, plain)
+                )
         if "buffered" in raw:
             if raw["buffered"] is not False:
                 raise SpecError(f"{where}.buffered: only false can be expected")

@@ -177,8 +177,17 @@ class CacheStep:
             self._by(given.get("by"), f"{where}.cache.by")
             self.expect = self._sequence(raw.get("expect", ["miss", "hit"]), f"{where}.expect")
             self.then = self._sequence(raw["then"], f"{where}.then") if "then" in raw else []
+            if "changed" in self.expect:
+                raise SpecError(
+                    f"{where}.expect: nothing has changed yet; {{changed: body}} belongs into then"
+                )
+            if self.then[:1] == ["changed"]:
+                raise SpecError(f"{where}.then: {{changed: body}} needs an answer before it; begin with miss")
             if bool(self.then) != ("invalidate" in raw):
                 problems.append(f"{where}: invalidate and then belong together")
+            elif self._ratio:
+                self._by_time(self.expect, f"{where}.expect", known=False)
+                self._by_time(self.then, f"{where}.then", known=True)
             if "invalidate" in raw:
                 self.invalidate = Probe(context, raw["invalidate"], f"{where}.invalidate")
         except SpecError as error:
@@ -203,6 +212,19 @@ class CacheStep:
                     self._wanted[side] = Predicate(raw[side], f"{where}.{side}")
         if problems:
             raise SpecError(*problems)
+
+    @staticmethod
+    def _by_time(sequence: list[str], where: str, known: bool) -> None:
+        """Raises SpecError where time cannot tell: how slow a miss is shows only in the hit after it."""
+        asked = [step for step in sequence if step != "changed"]
+        for step, following in zip(asked, [*asked[1:], ""]):
+            if step == "miss" and following != "hit":
+                raise SpecError(f"{where}: by time_ratio, a miss is known by the hit right after it; add one")
+            if step == "hit" and not known:
+                raise SpecError(
+                    f"{where}: by time_ratio, a hit is known by the miss before it; begin with one"
+                )
+            known = True
 
     @staticmethod
     def _sequence(raw: Any, where: str) -> list[str]:

@@ -167,6 +167,13 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
     return await future
 
 
+class NoSuchName(HttpError):
+    """A resolver has answered that there is no such name, or no address of it."""
+
+
+_NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+
+
 async def resolve(host: str, port: int) -> list[tuple[int, Any]]:
     """Address family and socket address for each address of a name, in the system's order."""
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -179,7 +186,8 @@ async def resolve(host: str, port: int) -> list[tuple[int, Any]]:
         found = await in_thread(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise HttpError(f"cannot resolve {host!r}: {reason}") from None
+        unknown = isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME
+        raise (NoSuchName if unknown else HttpError)(f"cannot resolve {host!r}: {reason}") from None
     return [(family, address) for family, _type, _proto, _name, address in found]
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..http1 import HttpError
-from ..http_client import Address, Trace, parse_address, resolve
-from ..predicates import Predicate, SpecError
+from ..http_client import Address, NoSuchName, Trace, parse_address, resolve
+from ..predicates import SpecError
 from .base import Clause, Facts, Kind, flag
 
 TYPES = {"A": 1, "NS": 2, "CNAME": 5, "MX": 15, "TXT": 16, "AAAA": 28}
@@ -126,12 +126,15 @@ class DnsCheck(Kind):
     expectations: ClassVar = {"resolves": flag, "records": None, "count": None}
     defaults: ClassVar = {"resolves": True}
 
+    def __init__(self, given: Any, expect: Any, where: str) -> None:
+        super().__init__(given, expect, where)
+        if "records" in self.expect and not self.wants("resolves"):
+            raise SpecError(f"{where}.expect: what does not resolve has no records; expect one of the two")
+
     def clause(self, key: str, expected: Any, where: str) -> list[Clause]:
         """`records` as a list means these and no others, in any order."""
         if key == "records" and isinstance(expected, list):
             expected = {"eq": sorted(str(record) for record in expected)}
-        if key == "resolves":
-            return [Clause(key, lambda facts: facts[key], Predicate(flag(expected), where))]
         return super().clause(key, expected, where)
 
     async def look(self, trace: Trace, timeout: float) -> Facts:
@@ -143,8 +146,9 @@ class DnsCheck(Kind):
         else:
             try:
                 records = sorted({address[0] for _family, address in await resolve(name, 0)})
-            except HttpError:
-                if self.expect.get("resolves", True):
+            except NoSuchName:
+                # A resolver that is down does not know that there is no such name.
+                if self.wants("resolves"):
                     raise
                 records = None
         trace.end("dns")

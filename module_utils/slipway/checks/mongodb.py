@@ -152,7 +152,7 @@ class MongodbCheck(Kind):
         "server_name": str,
         "ca_file": str,
     }
-    expectations: ClassVar = {"ping": None, "role": None, "replica_set": None, "version": version}
+    expectations: ClassVar = {"ping": flag, "role": None, "replica_set": None, "version": version}
     defaults: ClassVar = {"ping": True}
 
     def subject(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ..http1 import HttpError
 from ..http_client import Trace, in_thread
 from ..predicates import MISSING, Predicate, SpecError, percent, seconds, version, whole
-from .base import Clause, Facts, Kind, MissingLibrary, each
+from .base import Clause, Facts, Kind, MissingLibrary, each, flag
 
 try:
     import psycopg
@@ -89,7 +89,7 @@ class PostgresCheck(Kind):
         "sslrootcert": str,
     }
     expectations: ClassVar = {
-        "connect": None,
+        "connect": flag,
         "version": version,
         "extensions": version,
         "schemas": None,

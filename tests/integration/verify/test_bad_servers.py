@@ -386,6 +386,7 @@ def test_certificates(check: Any, authority: Authority) -> None:
         assert "certificate not accepted: Hostname mismatch" in wrong.reason and "other.test" in wrong.reason
         tls = {"address": address, "server_name": "shop.test", "ca_file": ca_file}
         assert check(tls=tls, expect={"days_left": {"gte": 80}}).ok
+        assert "trusted: saw true, expected false" in check(tls=tls, expect={"trusted": False}).reason
         assert "days_left: saw 89.9" in check(tls=tls, expect={"days_left": {"gte": 91}}).reason.replace(
             "90.0", "89.9"
         )
@@ -398,6 +399,7 @@ def test_certificates(check: Any, authority: Authority) -> None:
         old = {"address": address, "server_name": "shop.test", "ca_file": ca_file}
         # Both what is shown and what is asked for may be said: a test system whose certificate is nobody's.
         assert check(tls=old, expect={"trusted": {"contains": "expired"}, "days_left": {"lt": 0}}).ok
+        assert check(tls=old, expect={"trusted": False, "days_left": {"lt": 0}}).ok
         expired = check(tls=old)
         assert "certificate has expired" in expired.reason and "days_left: saw -1.0" in expired.reason
     with serve(lambda connection: connection.sendall(answer())) as server:
@@ -445,6 +447,21 @@ def test_slow_and_missing_names(check: Any, fails: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     outcome = check(http="http://shop.test/")
     assert "still resolving shop.test" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("number", "ok"), [(socket.EAI_NONAME, True), (socket.EAI_NODATA, True), (socket.EAI_AGAIN, False)]
+)
+def test_a_resolver_that_is_down_does_not_say_that_a_name_is_gone(
+    check: Any, monkeypatch: pytest.MonkeyPatch, number: int, ok: bool
+) -> None:
+    def resolver(*_arguments: Any) -> Any:
+        raise socket.gaierror(number, "the resolver's words")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    outcome = check(dns="shop.test", expect={"resolves": False})
+    assert outcome.ok is ok and ("the resolver's words" in outcome.reason) is not ok
+    assert "the resolver's words" in check(dns="shop.test").reason
 
 
 def test_a_name_server_whose_own_name_takes_for_ever(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -575,6 +592,7 @@ def test_tcp(check: Any, fails: Any) -> None:
         assert "banner: saw" in check(tcp=address, expect={"banner": {"starts_with": "554"}}).reason
         assert "open: saw true, expected false" in check(tcp=address, expect={"open": False}).reason
     assert check(tcp=address, expect={"open": False}).ok
+    assert check(tcp=address, expect={"open": "false"}).ok, "as a template writes it"
     assert "cannot resolve" in fails(tcp="no-such-name.invalid:80", expect={"open": False})
 
 
