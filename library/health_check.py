@@ -82,7 +82,7 @@ options:
     choices: [dark, public, demand]
     default: demand
   parse_only:
-    description: Find mistakes in the declaration and run nothing.
+    description: Find mistakes in the declaration, whatever moments its entries are for, and run nothing.
     type: bool
     default: false
   secrets:
@@ -166,9 +166,16 @@ report:
   type: dict
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.slipway.checks.engine import parse_checks, run_checks, summary
-from ansible.module_utils.slipway.moments import at_moment, parse_places, spread_checks
+from ansible.module_utils.slipway.moments import (
+    at_moment,
+    parse_for_every_moment,
+    parse_places,
+    spread_checks,
+)
 from ansible.module_utils.slipway.predicates import SpecError, seconds
 from ansible.module_utils.slipway.verification import COMMON, GRACE, SecretiveModule
 
@@ -187,9 +194,15 @@ def main() -> None:
     params = module.params
     try:
         places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
-        wanted = spread_checks(at_moment(params["checks"], params["moment"], "checks"), places)
         interval = seconds(params["interval"])
-        checks = parse_checks(wanted, interval, params["consecutive"]) if wanted else []
+
+        def parse(entries: list[Any]) -> Any:
+            wanted = spread_checks(entries, places)
+            return parse_checks(wanted, interval, params["consecutive"]) if wanted else []
+
+        if params["parse_only"]:
+            parse_for_every_moment(params["checks"], "checks", parse)
+        checks = parse(at_moment(params["checks"], params["moment"], "checks"))
         if params["concurrency"] < 1:
             raise SpecError("concurrency: must be at least 1")
         deadline = seconds(params["deadline"])

@@ -28,7 +28,9 @@ options:
         loop: so many start each second, whether or not earlier ones were answered), and optionally
           C(budgets),
         C(connections) (C(keep-alive) or C(fresh)), C(timeout) (10s), C(warm_up) (requests that are sent
-        first and not judged), C(release_header) (response header that names the release; answers are
+        first and not judged), C(deadline) (what all of that may take; 5 minutes more than its C(duration), or
+        than its C(requests) take at its C(rate); a load that is not done by then is ended and has failed),
+        C(release_header) (response header that names the release; answers are
         counted by it) and C(at) (the moments it is for; C([public, demand]))."
       - "C(routes): what is sent, mixed by weight. Each is a path or a mapping with C(path) or C(url),
         C(name), C(method), C(headers), C(body) or C(json), C(weight) (1), C(connections), C(timeout) and
@@ -36,7 +38,7 @@ options:
       - "C(budgets): C(errors) (percent), C(rps) (at least), C(mean), C(p50), C(p90), C(p95), C(p99), C(max)
         (at most). A limit may be relative, C(2x baseline) or C(2x baseline or +50ms); a time then may also
         rise by that much (10 ms when not given) whatever the factor says. Without budgets a load is only
-        measured."
+        measured; with some but none for C(errors), none may fail: a request that failed has no time."
       - Values of keys named like secrets are masked in all output.
     type: list
     elements: dict
@@ -82,7 +84,7 @@ options:
     choices: [baseline, dark, public, demand]
     default: demand
   parse_only:
-    description: Find mistakes in the declaration and apply no load.
+    description: Find mistakes in the declaration, whatever moments its entries are for, and apply no load.
     type: bool
     default: false
   secrets:
@@ -145,11 +147,16 @@ report:
   type: dict
 """
 
-from ansible.module_utils.slipway.load import overhead, parse_loads
+from typing import Any
+
+from ansible.module_utils.slipway.load import overhead, parse_loads, raise_descriptor_limit
 from ansible.module_utils.slipway.load_budget import gates_of, judge, told
-from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_places
+from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_for_every_moment, parse_places
 from ansible.module_utils.slipway.predicates import SpecError
 from ansible.module_utils.slipway.verification import COMMON, SecretiveModule
+
+# When a load applies that does not say: what replicas can carry says little about all of them together.
+_UNSAID = ("public", "demand")
 
 
 def main() -> None:
@@ -169,20 +176,27 @@ def main() -> None:
     at = "public" if moment == "baseline" else moment
     try:
         places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
-        wanted = at_moment(params["loads"], at, "loads", default=("public", "demand"))
-        loads = parse_loads(wanted, places, params["validate_certs"])
+
+        def parse(entries: list[Any]) -> Any:
+            return parse_loads(entries, places, params["validate_certs"])
+
+        if params["parse_only"]:
+            parse_for_every_moment(params["loads"], "loads", parse, default=_UNSAID)
+        loads = parse(at_moment(params["loads"], at, "loads", default=_UNSAID))
     except SpecError as error:
         module.fail_spec(error)
     if not loads or params["parse_only"] or module.check_mode:
         message = f"{len(loads)} loads declared for the moment {moment}, none applied"
         module.exit_json(changed=False, msg=message, loads={}, failed_loads=[], gates=[])
+    raise_descriptor_limit()
     lines, gates, found, failed = [], [], {}, []
     for load in loads:
         own = overhead(load.shape, all(route.fresh for route in load.routes))
-        statistics = load.run(module.redactor.text)
+        statistics = load.run(module.redactor.body)
         figures = module.redactor.data({**statistics.summary(), "overhead": own})
-        budgets = [] if moment == "baseline" else load.budgets
-        judged = judge(budgets, figures, own, params["baseline"].get(load.declared))
+        judged = judge(load.budgets, figures, own, params["baseline"].get(load.declared))
+        if moment == "baseline":
+            judged = []
         stops = ("fail", "inconclusive") if params["inconclusive"] == "fail" else ("fail",)
         failed += [load.name] if any(gate["verdict"] in stops for gate in judged) else []
         for gate in judged:

@@ -37,7 +37,7 @@ options:
         C(headers), C(json), C(body) or C(form), C(expect) (C(status), C(header), C(body), C(json),
         C(latency), C(redirect), C(version)), C(save) (from C(json), C(header), C(cookie), C(body) or
         C(status); C(secret)), C(within) (try until it holds), C(effect) (a request whose expectations must
-        then hold), C(sign) and C(replay)."
+        then hold, and after a forgery for all of its C(within)), C(sign) and C(replay)."
       - "C(sign): C(scheme) (C(hex), C(base64), C(github), C(stripe), C(standard-webhooks), C(custom)),
         C(secret), and to adapt them C(payload), C(headers), C(encoding), C(algorithm), C(timestamp).
         C(replay): a list of C(same_id), C(same_signature), C(stale), C(tampered_body), C(no_signature),
@@ -87,7 +87,7 @@ options:
     choices: [dark, public, demand]
     default: demand
   parse_only:
-    description: Find mistakes in the declaration and send nothing.
+    description: Find mistakes in the declaration, whatever moments its entries are for, and send nothing.
     type: bool
     default: false
   secrets:
@@ -158,8 +158,17 @@ report:
   type: dict
 """
 
-from ansible.module_utils.slipway.flow import ALWAYS_SECONDS, failure, gate, parse_flows, run_flow, step_data
-from ansible.module_utils.slipway.moments import at_moment, parse_places
+from typing import Any
+
+from ansible.module_utils.slipway.flow import (
+    ALWAYS_SECONDS,
+    failure,
+    gate,
+    parse_flows,
+    run_flow,
+    step_data,
+)
+from ansible.module_utils.slipway.moments import at_moment, parse_for_every_moment, parse_places
 from ansible.module_utils.slipway.predicates import SpecError
 from ansible.module_utils.slipway.verification import COMMON, GRACE, SecretiveModule
 
@@ -176,8 +185,13 @@ def main() -> None:
     params = module.params
     try:
         places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
-        wanted = at_moment(params["flows"], params["moment"], "flows")
-        flows = parse_flows(wanted, places, module.redactor, params["validate_certs"])
+
+        def parse(entries: list[Any]) -> Any:
+            return parse_flows(entries, places, module.redactor, params["validate_certs"])
+
+        if params["parse_only"]:
+            parse_for_every_moment(params["flows"], "flows", parse)
+        flows = parse(at_moment(params["flows"], params["moment"], "flows"))
     except SpecError as error:
         module.fail_spec(error)
     if not flows or params["parse_only"]:

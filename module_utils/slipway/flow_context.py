@@ -10,17 +10,16 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from .checks.base import Clause
 from .checks.http import header_map, method_name, response_clauses
+from .cookies import Jar
 from .http1 import HttpError
 from .http_client import Request, Response, Trace, parse_address, parse_url, send
 from .predicates import SpecError, seconds, show, some_time, unknown_keys, whole
-from .redact import MASK, Redactor
+from .redact import Redactor
 
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 READ_ONLY = ("get", "head", "options", "sse")
@@ -28,10 +27,6 @@ BODY_KEYS = ("headers", "json", "body", "form", "timeout", "follow")
 STREAM_HEADERS = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
 BUILT_IN = ("uuid", "now")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
-_SECRET_IN_JSON = re.compile(
-    r'("[^"]*(?:password|secret|token|api[_-]?key|authorization|cookie|credential)[^"]*"\s*:\s*)"(?:[^"\\]|\\.)*"?',
-    re.IGNORECASE,
-)
 _SHOWN = 500
 _SHORTEST_SESSION = 8
 
@@ -135,8 +130,8 @@ class Context:
         self.timeout = some_time(given.get("timeout", 5), "defaults.timeout")
         self.headers = header_map(given.get("headers", {}))
         self.retry = parse_retry(given["retry"], "defaults.retry") if "retry" in given else Retry()
-        self._keep_cookies = bool(given.get("cookies", True))
-        self.cookies: dict[str, dict[str, str]] = {}
+        self.cookies = Jar(self._learn)
+        self._jar = self.cookies if given.get("cookies", True) else None
         self.saved: dict[str, Any] = {"uuid": str(uuid.uuid4()), "now": int(time.time())}
 
     def fill(self, data: Any) -> Any:
@@ -181,9 +176,6 @@ class Context:
             kind = "application/json" if body[:1] in (b"{", b"[") else None
         if kind and "content-type" not in {name.lower() for name in headers}:
             headers["Content-Type"] = kind
-        jar = self.cookies.get(url.host)
-        if jar and "cookie" not in {name.lower() for name in headers}:
-            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in jar.items())
         same_server = (url.host, url.port) == (self.base.host, self.base.port)
         request = Request(
             url,
@@ -194,12 +186,13 @@ class Context:
             self.ca_file,
             self.verify,
             follow=whole(0, f"{where}.follow")(raw.get("follow", 0)),
+            jar=self._jar,
         )
         request.wire()
         return request
 
     async def send(self, request: Request, timeout: float, retry: Retry | None = None) -> Response:
-        """Send, again where the declaration allows it, and keep the cookies; raises StepFailed."""
+        """Send, again where the declaration allows it; raises StepFailed."""
         retry = retry or self.retry
         end = time.monotonic() + retry.limit
         while True:
@@ -212,31 +205,15 @@ class Context:
                     raise StepFailed(f"{request.method} {request.url} -> no answer", str(error)) from None
             else:
                 if not (again and str(response.status) in retry.on):
-                    self.keep_cookies(response)
                     return response
                 pause = max(pause, _asked_to_wait(response))
             # Whom the server asks to come back later would only be refused again before.
             await asyncio.sleep(min(pause, max(retry.every, end - time.monotonic())))
 
-    def keep_cookies(self, response: Response) -> None:
-        """Remember what the server set, as a browser would for this host; their values are secrets."""
-        if not self._keep_cookies:
-            return
-        jar = self.cookies.setdefault(response.url.host, {})
-        for name, value in response.headers:
-            if name != "set-cookie":
-                continue
-            try:
-                for morsel in SimpleCookie(value).values():
-                    # A session is longer than a preference (`theme=dark`), which would be masked all over.
-                    if len(morsel.value) >= _SHORTEST_SESSION:
-                        self.redactor.add(morsel.value)
-                    if _expired(morsel) or not morsel.value:
-                        jar.pop(morsel.key, None)
-                    else:
-                        jar[morsel.key] = morsel.value
-            except CookieError:
-                continue
+    def _learn(self, value: str) -> None:
+        """A session is a secret, and longer than a preference (`theme=dark`), which would be masked all over."""
+        if len(value) >= _SHORTEST_SESSION:
+            self.redactor.add(value)
 
     def described(self, request: Request, response: Response) -> list[str]:
         """Request line, status and the first bytes of the body, for a failure."""
@@ -251,7 +228,7 @@ class Context:
     def masked(self, text: str) -> str:
         """The beginning of a text without secrets, known ones and those that merely look like it."""
         # Masked before it is cut: half a secret would not be recognised any more.
-        clean = _SECRET_IN_JSON.sub(rf'\1"{MASK}"', self.redactor.text(text))
+        clean = self.redactor.body(text)
         return clean[:_SHOWN] + ("..." if len(clean) > _SHOWN else "")
 
 
@@ -259,16 +236,6 @@ def _asked_to_wait(response: Response) -> float:
     """Seconds in Retry-After, 0 where there is none (or a date, which no limiter sends)."""
     text = (response.header("retry-after") or "").strip()
     return float(text) if re.fullmatch("[0-9]{1,5}", text) else 0.0
-
-
-def _expired(morsel: Any) -> bool:
-    """The server takes the cookie back."""
-    if re.fullmatch(r"0+|-[0-9]+", str(morsel["max-age"])):
-        return True
-    try:
-        return bool(morsel["expires"]) and parsedate_to_datetime(morsel["expires"]).timestamp() < time.time()
-    except (TypeError, ValueError, OverflowError):
-        return False
 
 
 def _text(value: Any) -> str:
@@ -314,5 +281,7 @@ def unmet(clauses: list[Clause], facts: dict[str, Any], redactor: Redactor) -> l
             continue
         expected = clause.judge.failure(value)
         if expected is not None:
-            failures.append(f"{clause.label}: saw {show(redactor.data(value))}, expected {expected}")
+            failures.append(
+                f"{clause.label}: saw {show(redactor.seen(clause.label, value))}, expected {expected}"
+            )
     return failures

@@ -104,7 +104,8 @@ class Saver:
             value = response.header(str(operand))
             return MISSING if value is None else value
         if source == "cookie":
-            return context.cookies.get(response.url.host, {}).get(str(operand), MISSING)
+            cookie = context.cookies.value(response.url.host, str(operand))
+            return MISSING if cookie is None else cookie
         if source == "status":
             return response.status
         match = operand.search(response.text())
@@ -134,17 +135,34 @@ class Probe:
         request = request or self.request
         end = time.monotonic() + self.within
         while True:
-            response = await self.context.send(request, self.timeout, self.retry)
-            # Saved even from a wrong answer: what is secret must be known before anything is shown.
-            missing = saver.save(self.context, response, self.any_type) if saver else []
-            facts = {"response": response, "any_type": self.any_type}
-            failures = unmet(self.clauses, facts, self.context.redactor)
-            if not failures and not missing:
+            response, failures = await self._once(request, saver)
+            if not failures:
                 return response
             if time.monotonic() + _POLL >= end:
                 late = [f"(for {self.within:g} s)"] if self.within else []
-                raise StepFailed(*self.context.described(request, response), *(failures or missing), *late)
+                raise StepFailed(*self.context.described(request, response), *failures, *late)
             await asyncio.sleep(_POLL)
+
+    async def stay(self) -> None:
+        """Send for as long as `within` says, and require the expectations every time; raises StepFailed."""
+        started = time.monotonic()
+        while True:
+            response, failures = await self._once(self.request)
+            passed = time.monotonic() - started
+            if failures:
+                late = [f"(after {passed:.1f} s)"] if self.within else []
+                raise StepFailed(*self.context.described(self.request, response), *failures, *late)
+            if passed >= self.within:
+                return
+            await asyncio.sleep(min(_POLL, self.within - passed))
+
+    async def _once(self, request: Request, saver: Saver | None = None) -> tuple[Response, list[str]]:
+        """What was answered, and what of it is not as expected."""
+        response = await self.context.send(request, self.timeout, self.retry)
+        # Saved even from a wrong answer: what is secret must be known before anything is shown.
+        missing = saver.save(self.context, response, self.any_type) if saver else []
+        facts = {"response": response, "any_type": self.any_type}
+        return response, unmet(self.clauses, facts, self.context.redactor) or missing
 
 
 class Case(NamedTuple):
@@ -259,7 +277,8 @@ class RequestStep:
                 await self._try(case, self.signer, signed)
         facts = {"response": response, "any_type": self.probe.any_type}
         values = (
-            (clause.label, self.context.redactor.data(clause.get(facts))) for clause in self.probe.clauses
+            (clause.label, self.context.redactor.seen(clause.label, clause.get(facts)))
+            for clause in self.probe.clauses
         )
         seen = ", ".join(f"{label} {show(value, 60)}" for label, value in values)
         seen += f" in {response.seconds * 1000:.0f} ms"
@@ -272,12 +291,14 @@ class RequestStep:
         if failures:
             raise StepFailed(f"replay {case.name}:", *self.context.described(request, response), *failures)
         if case.unchanged:
-            await self._see_effect(f"effect after replay {case.name}")
+            await self._see_effect(f"effect after replay {case.name}", unchanged=True)
 
-    async def _see_effect(self, what: str) -> None:
+    async def _see_effect(self, what: str, unchanged: bool = False) -> None:
         try:
             # Filled only now: it may need what this very step has saved.
-            await Probe(self.context, self.context.fill(self._effect_raw), f"{self._where}.effect").run()
+            probe = Probe(self.context, self.context.fill(self._effect_raw), f"{self._where}.effect")
+            # A forgery that is still being processed has changed nothing yet.
+            await (probe.stay() if unchanged else probe.run())
         except StepFailed as error:
             raise StepFailed(f"{what}:", *error.lines) from None
 

@@ -12,7 +12,7 @@ from .flow_context import STREAM_HEADERS, Context, StepFailed, mapping, unmet, w
 from .flow_request import COMMON_KEYS
 from .http1 import HttpError
 from .http_client import Response, Trace
-from .predicates import MISSING, Predicate, SpecError, seconds, show, unknown_keys, whole
+from .predicates import MISSING, Predicate, SpecError, on_text, seconds, show, unknown_keys, whole
 from .selectors import Selector
 from .sse import Event, Limits, Stream
 
@@ -71,7 +71,11 @@ class SseStep:
         for key, convert in (("event", None), ("data", None), ("count", None), ("spread", seconds)):
             if key in raw:
                 plain = "gte" if key in ("spread", "count") else "contains" if key == "data" else "eq"
-                self._predicates[key] = Predicate(raw[key], f"{where}.{key}", convert, plain)
+                place = f"{where}.{key}"
+                text = key in ("event", "data")
+                self._predicates[key] = (
+                    on_text(raw[key], place, plain) if text else Predicate(raw[key], place, convert, plain)
+                )
         if "buffered" in raw:
             if raw["buffered"] is not False:
                 raise SpecError(f"{where}.buffered: only false can be expected")
@@ -152,8 +156,8 @@ class SseStep:
         text = stream.body.decode("utf-8", "replace")
         return ["received: " + self.context.masked(text)] if text else []
 
-    def _shown(self, value: Any) -> str:
-        return show(self.context.redactor.data(value))
+    def _shown(self, label: str, value: Any) -> str:
+        return show(self.context.redactor.seen(label, value))
 
     def _judge(self, events: list[Event]) -> list[str]:
         spread = events[-1].at - events[0].at
@@ -164,7 +168,7 @@ class SseStep:
             for value in values:
                 expected = predicate.failure(value)
                 if expected is not None:
-                    failures.append(f"{key}: saw {self._shown(value)}, expected {expected}")
+                    failures.append(f"{key}: saw {self._shown(key, value)}, expected {expected}")
                     break
         if "buffered" in self.expect and spread < _BUFFERED:
             failures.append(
@@ -183,11 +187,12 @@ class SseStep:
             for value in values:
                 expected = wanted.failure(value)
                 if expected is not None:
-                    return [f"json {path}: saw {self._shown(value)}, expected {expected}"]
+                    return [f"json {path}: saw {self._shown(f'json {path}', value)}, expected {expected}"]
             return []
         for before, after in zip(values, values[1:]):
             if not _is_number(before) or not _is_number(after) or after <= before:
-                return [f"json {path}: saw {show(before)} and then {show(after)}, expected increasing"]
+                seen = " and then ".join(self._shown(f"json {path}", value) for value in (before, after))
+                return [f"json {path}: saw {seen}, expected increasing"]
         return []
 
     async def _continue(self, last: Event, resume: dict[str, Any]) -> None:

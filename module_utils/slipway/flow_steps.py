@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from .checks.base import Clause
 from .checks.http import response_clauses
 from .flow_context import (
     BODY_KEYS,
@@ -56,7 +57,9 @@ class BurstStep:
             self._streams = action == "sse"
             if self._streams:
                 action, given = "get", {**given, "get": given["sse"], "headers": _streaming(given)}
-            self.request = context.request(action, given[action], given, f"{where}.burst")
+            request = context.request(action, given[action], given, f"{where}.burst")
+            # Many answers at once: which one's cookies the journey went on with would be chance.
+            self.request = request._replace(jar=request.jar and request.jar.copy())
             self.timeout = some_time(given.get("timeout", context.timeout), f"{where}.timeout")
             self.requests = whole(2, f"{where}.burst.requests")(given.get("requests", 30))
             self.concurrency = whole(1, f"{where}.burst.concurrency")(given.get("concurrency", self.requests))
@@ -70,7 +73,7 @@ class BurstStep:
                 StatusPredicate(status, f"{where}.expect.count")
                 self._counts[str(status)] = Predicate(operand, f"{where}.expect.count.{status}", plain="gte")
             if "recovers_within" in expect:
-                self._recovers = seconds(expect["recovers_within"])
+                self._recovers = some_time(expect["recovers_within"], f"{where}.expect.recovers_within")
         except SpecError as error:
             problems += error.problems
         if problems:
@@ -94,7 +97,7 @@ class BurstStep:
         async def one() -> None:
             async with slots:
                 try:
-                    statuses[str(await self._status())] += 1
+                    statuses[str(await self._status(self.timeout))] += 1
                 except HttpError as error:
                     lost.append(str(error))
 
@@ -118,12 +121,12 @@ class BurstStep:
             seen += f", recovered after {await self._recovery(self._recovers):.1f} s"
         return seen
 
-    async def _status(self) -> int:
+    async def _status(self, timeout: float) -> int:
         if not self._streams:
-            return (await send(self.request, Trace(), self.timeout)).status
+            return (await send(self.request, Trace(), timeout)).status
         stream = Stream(self.request, Trace())
         try:
-            await stream.open(self.timeout)
+            await stream.open(timeout)
             return stream.response.status
         finally:
             stream.close()
@@ -133,11 +136,14 @@ class BurstStep:
         started = time.monotonic()
         last = "no answer"
         while True:
+            left = started + limit - time.monotonic()
             try:
-                status = await self._status()
+                # An answer that comes too late is none, so nobody needs to wait for it.
+                status = await self._status(min(self.timeout, left))
                 last = str(status)
-                if status != 429 and status < 500:
-                    return time.monotonic() - started
+                took = time.monotonic() - started
+                if status != 429 and status < 500 and took <= limit:
+                    return took
             except HttpError as error:
                 last = str(error)
             if time.monotonic() - started + _POLL > limit:
@@ -158,7 +164,7 @@ class CacheStep:
         self._before = b""
         self._ratio = 0.0
         self._miss_seconds = 0.0
-        self._get: Any = None
+        self._clause: Clause | None = None
         self._wanted: dict[str, Predicate] = {}
         self.invalidate: Probe | None = None
         try:
@@ -171,8 +177,17 @@ class CacheStep:
             self._by(given.get("by"), f"{where}.cache.by")
             self.expect = self._sequence(raw.get("expect", ["miss", "hit"]), f"{where}.expect")
             self.then = self._sequence(raw["then"], f"{where}.then") if "then" in raw else []
+            if "changed" in self.expect:
+                raise SpecError(
+                    f"{where}.expect: nothing has changed yet; {{changed: body}} belongs into then"
+                )
+            if self.then[:1] == ["changed"]:
+                raise SpecError(f"{where}.then: {{changed: body}} needs an answer before it; begin with miss")
             if bool(self.then) != ("invalidate" in raw):
                 problems.append(f"{where}: invalidate and then belong together")
+            elif self._ratio:
+                self._by_time(self.expect, f"{where}.expect", known=False)
+                self._by_time(self.then, f"{where}.then", known=True)
             if "invalidate" in raw:
                 self.invalidate = Probe(context, raw["invalidate"], f"{where}.invalidate")
         except SpecError as error:
@@ -189,7 +204,7 @@ class CacheStep:
                 problems.append(f"{where}.time_ratio: must be above 1")
         else:
             key = {str(raw[source]): {"exists": True}}
-            self._get = response_clauses(source, key, where)[0].get
+            self._clause = response_clauses(source, key, where)[0]
             for side in ("hit", "miss"):
                 if side not in raw:
                     problems.append(f"{where}: {side} is required")
@@ -197,6 +212,19 @@ class CacheStep:
                     self._wanted[side] = Predicate(raw[side], f"{where}.{side}")
         if problems:
             raise SpecError(*problems)
+
+    @staticmethod
+    def _by_time(sequence: list[str], where: str, known: bool) -> None:
+        """Raises SpecError where time cannot tell: how slow a miss is shows only in the hit after it."""
+        asked = [step for step in sequence if step != "changed"]
+        for step, following in zip(asked, [*asked[1:], ""]):
+            if step == "miss" and following != "hit":
+                raise SpecError(f"{where}: by time_ratio, a miss is known by the hit right after it; add one")
+            if step == "hit" and not known:
+                raise SpecError(
+                    f"{where}: by time_ratio, a hit is known by the miss before it; begin with one"
+                )
+            known = True
 
     @staticmethod
     def _sequence(raw: Any, where: str) -> list[str]:
@@ -249,8 +277,9 @@ class CacheStep:
                 else:
                     failures = await self._fast_enough(response)
             elif not failures and self._wanted[wanted].failure(seen) is not None:
+                shown = show(self.context.redactor.seen(self._clause.label if self._clause else "", seen))
                 failures = [
-                    f"request {number}{when}: saw {show(seen)}, expected a {wanted}: {self._wanted[wanted]}"
+                    f"request {number}{when}: saw {shown}, expected a {wanted}: {self._wanted[wanted]}"
                 ]
             if failures:
                 raise StepFailed(*self.context.described(self.request, response), *failures)
@@ -259,7 +288,7 @@ class CacheStep:
         return response
 
     def _seen(self, response: Response) -> Any:
-        return self._get({"response": response}) if self._get else None
+        return self._clause.get({"response": response}) if self._clause else None
 
     async def _fast_enough(self, response: Response) -> list[str]:
         """A hit by time is the best of three: one slow scheduler tick must not make it a miss."""

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
+from .cookies import Jar
 from .http1 import (
     DECODABLE,
     MAX_BODY,
@@ -166,6 +167,13 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
     return await future
 
 
+class NoSuchName(HttpError):
+    """A resolver has answered that there is no such name, or no address of it."""
+
+
+_NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+
+
 async def resolve(host: str, port: int) -> list[tuple[int, Any]]:
     """Address family and socket address for each address of a name, in the system's order."""
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -178,7 +186,8 @@ async def resolve(host: str, port: int) -> list[tuple[int, Any]]:
         found = await in_thread(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise HttpError(f"cannot resolve {host!r}: {reason}") from None
+        unknown = isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME
+        raise (NoSuchName if unknown else HttpError)(f"cannot resolve {host!r}: {reason}") from None
     return [(family, address) for family, _type, _proto, _name, address in found]
 
 
@@ -282,7 +291,7 @@ class Request(NamedTuple):
     """One request, and how to send it. Times in seconds, sizes in bytes.
 
     `follow` is how many redirects are followed; `connect_to` replaces the address of the URL's own
-    host only.
+    host only. Cookies of the `jar` are sent, and those of answers kept in it, at every hop.
     """
 
     url: Url
@@ -295,6 +304,7 @@ class Request(NamedTuple):
     unix_socket: str | None = None
     follow: int = 0
     max_body: int = MAX_BODY
+    jar: Jar | None = None
 
     def head(self) -> dict[str, str]:
         """Header as sent: what every request needs, then what was asked for."""
@@ -308,6 +318,9 @@ class Request(NamedTuple):
         if self.url.userinfo:
             credentials = base64.b64encode(unquote(self.url.userinfo).encode()).decode()
             headers["Authorization"] = f"Basic {credentials}"
+        cookie = self.jar.header(self.url.host) if self.jar else ""
+        if cookie:
+            headers["Cookie"] = cookie
         given = {name.lower() for name in self.headers}
         headers = {name: value for name, value in headers.items() if name.lower() not in given}
         headers.update({name: str(value) for name, value in self.headers.items()})
@@ -417,21 +430,27 @@ async def _send(request: Request, trace: Trace, timeout: float) -> Response:
     started = time.monotonic()
     origin = request.url
     hops = [str(request.url)]
+    been = {(hops[0], request.jar.header(origin.host) if request.jar else "")}
     while True:
         parser = await _exchange(request, trace, timeout)
+        if request.jar:
+            request.jar.keep(request.url.host, parser.headers)
         location = parser.header("location")
         if not (request.follow and 300 <= parser.status < 400 and location):
             break
         goal = urljoin(hops[-1], location)
         hops.append(goal)
-        if goal in hops[:-1]:
-            raise HttpError("redirect loop: " + " -> ".join(hops[-3:]))
-        if len(hops) - 1 > request.follow:
-            raise HttpError(f"more than {request.follow} redirects: " + " -> ".join(hops))
         try:
             url = parse_url(goal)
         except SpecError as error:
             raise HttpError(f"redirected to something that is no URL: {error}") from None
+        # Back where it came from with a cookie more is how many a sign-in works.
+        step = goal, request.jar.header(url.host) if request.jar else ""
+        if step in been:
+            raise HttpError("redirect loop: " + " -> ".join(hops[-3:]))
+        been.add(step)
+        if len(hops) - 1 > request.follow:
+            raise HttpError(f"more than {request.follow} redirects: " + " -> ".join(hops))
         request = _redirected(request, url, parser.status, origin)
     encoding = parser.header("content-encoding")
     # What was asked for by name may be what this cannot undo (br, zstd): then the header is what is looked at.

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 import time
@@ -24,15 +25,21 @@ from .predicates import SpecError, some_time, unfilled, unknown_keys, whole
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _CALIBRATION = 1.0
+# How much longer than it must a load may take, where it does not say: long enough for any that is getting on.
+_DEADLINE = 300.0
 
 
 class Shape(NamedTuple):
-    """How a load is applied: by `rate` or `concurrency`, for so many `requests` or `duration` seconds."""
+    """How a load is applied: by `rate` or `concurrency`, for so many `requests` or `duration` seconds.
+
+    `deadline` is how many seconds all of it may take, warming up included.
+    """
 
     requests: int | None
     duration: float | None
     concurrency: int = 10
     rate: float | None = None
+    deadline: float | None = None
 
     def problems(self) -> list[str]:
         """What is wrong with it."""
@@ -45,7 +52,16 @@ class Shape(NamedTuple):
             found.append("concurrency: must be between 1 and 10000")
         if self.rate is not None and not 0 < self.rate <= 100000:
             found.append("rate: must be above 0 and at most 100000")
+        if self.deadline is not None and self.deadline <= self.least:
+            found.append(f"deadline: must be more than the {self.least:g} s that the load itself takes")
         return found
+
+    @property
+    def least(self) -> float:
+        """Seconds it takes when every answer comes at once."""
+        if self.duration is not None:
+            return self.duration
+        return self.requests / self.rate if self.requests and self.rate else 0.0
 
 
 async def apply(
@@ -56,9 +72,11 @@ async def apply(
     mask: Callable[[str], str] = str,
 ) -> Statistics:
     """Send `warm_up` requests that are not counted, then the load; returns what it was answered with."""
+    end = None if shape.deadline is None else time.perf_counter() + shape.deadline
     if warm_up:
-        unjudged = Statistics(time.perf_counter())
-        await Engine(routes, unjudged).closed(min(shape.concurrency, warm_up), warm_up, None)
+        engine = Engine(routes, Statistics(time.perf_counter()))
+        with _until(end, engine.give_up):
+            await engine.closed(min(shape.concurrency, warm_up), warm_up, None)
     # A collection in the middle would be measured as a stall of the server.
     gc.collect()
     gc.disable()
@@ -66,14 +84,53 @@ async def apply(
         header = release_header.lower() if release_header else None
         statistics = Statistics(time.perf_counter(), header, mask)
         engine = Engine(routes, statistics)
-        if shape.rate is not None:
-            await engine.open(shape.rate, shape.requests, shape.duration)
-        else:
-            await engine.closed(shape.concurrency, shape.requests, shape.duration)
+        with _until(end, engine.give_up) as came:
+            if shape.rate is not None:
+                await engine.open(shape.rate, shape.requests, shape.duration)
+            else:
+                await engine.closed(shape.concurrency, shape.requests, shape.duration)
         statistics.close(time.perf_counter())
+        if came.is_set() and shape.deadline is not None:
+            statistics.overdue = _overdue(shape, statistics.requests)
     finally:
         gc.enable()
     return statistics
+
+
+@contextlib.contextmanager
+def _until(end: float | None, give_up: Callable[[], None]) -> Iterator[asyncio.Event]:
+    """Give up at a moment of the engine's clock; the event says whether it came to that."""
+    came = asyncio.Event()
+
+    def over() -> None:
+        came.set()
+        give_up()
+
+    if end is None:
+        yield came
+        return
+    timer = asyncio.get_running_loop().call_later(end - time.perf_counter(), over)
+    try:
+        yield came
+    finally:
+        timer.cancel()
+
+
+def _overdue(shape: Shape, done: int) -> dict[str, str]:
+    """What a load had come to when its deadline came, as a gate tells it."""
+    wanted = f" of {shape.requests}" if shape.requests is not None else ""
+    return {
+        "value": f"{done}{wanted} requests",
+        "limit": f"all within {shape.deadline:g} s",
+        "detail": "the load was ended at its deadline; the server is far slower than that, or does not answer",
+    }
+
+
+def raise_descriptor_limit() -> None:
+    """Allow ourselves as many open files as we may: what is usual, 1024, is less than a load may need."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some kernels refuse a limit that they themselves named
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def overhead(shape: Shape, fresh: bool) -> dict[str, Any]:
@@ -81,7 +138,7 @@ def overhead(shape: Shape, fresh: bool) -> dict[str, Any]:
     with null_server() as port:
         request = Request(parse_url(f"http://127.0.0.1:{port}/"))
         route = Route("null", request, fresh=fresh)
-        brief = shape._replace(requests=None, duration=_CALIBRATION)
+        brief = shape._replace(requests=None, duration=_CALIBRATION, deadline=None)
         return asyncio.run(apply(brief, [route])).figures()
 
 
@@ -157,6 +214,7 @@ _KEYS = (
     "connections",
     "timeout",
     "warm_up",
+    "deadline",
     "release_header",
     "budgets",
 )
@@ -200,6 +258,10 @@ def _load(given: dict[str, Any], place: Place, validate_certs: bool) -> Load:
         whole(1, "concurrency")(given.get("concurrency", 10)),
         float(rate) if rate is not None else None,
     )
+    deadline = given.get("deadline")
+    shape = shape._replace(
+        deadline=shape.least + _DEADLINE if deadline is None else some_time(deadline, "deadline")
+    )
     problems += shape.problems()
     budgets: list[Budget] = []
     routes: list[Route] = []
@@ -221,6 +283,9 @@ def _load(given: dict[str, Any], place: Place, validate_certs: bool) -> Load:
         problems += error.problems
     if problems:
         raise SpecError(*problems)
+    # A request that failed has no time, so all others could fail and every percentile hold.
+    if budgets and not any(budget.name == "errors" for budget in budgets):
+        budgets.insert(0, Budget("errors", 0.0))
     name = str(given["name"])
     header = given.get("release_header")
     return Load(

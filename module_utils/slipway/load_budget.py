@@ -17,6 +17,12 @@ BUDGETS = ("errors", "rps", *TIMES)
 _NEEDED = {"p90": 10, "p95": 20, "p99": 100}
 # Overhead above this share of a limit could be what broke it.
 _SPOILS = 0.25
+# How the engine calls a request that it could not send for want of file descriptors.
+NO_DESCRIPTORS = "no file descriptors"
+_OUT_OF_DESCRIPTORS = (
+    "the generator ran out of file descriptors; raise RLIMIT_NOFILE (ulimit -Hn) of the user it runs as, "
+    "or ask for fewer connections"
+)
 _RELATIVE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*x\s*baseline(?:\s*(?:,|or)?\s*\+\s*([0-9.]+\s*m?s))?\s*")
 # A service that went from 2 ms to 5 ms is not what a relative limit is meant to catch.
 _FLOOR = 0.010
@@ -72,9 +78,17 @@ def judge(
     """One gate for each budget.
 
     `inconclusive` where the sample is too small, the baseline is missing, or a breach may be the generator's
-    own overhead. Overhead only ever adds to a latency, so what passes in spite of it has passed.
+    own overhead. Overhead only ever adds to a latency, so what passes in spite of it has passed. A load that was
+    cut short by its deadline has failed, whatever it had shown until then.
     """
-    return [_judge(budget, figures, overhead, baseline) for budget in budgets]
+    gates = [_judge(budget, figures, overhead, baseline) for budget in budgets]
+    lacking = figures.get("failures", {}).get(NO_DESCRIPTORS)
+    if lacking:
+        why = f"{lacking} requests were never sent: {_OUT_OF_DESCRIPTORS}"
+        gates = [{**gate, "verdict": "inconclusive", "detail": why} for gate in gates]
+    if "overdue" in figures:
+        gates.insert(0, {"name": "deadline", "verdict": "fail", **figures["overdue"]})
+    return gates
 
 
 def _judge(
@@ -110,7 +124,8 @@ def _judge(
         # A server that is beyond the limit by far more than the overhead gets no such benefit of the doubt.
         spoiled = own > limit * _SPOILS and value - 2 * own <= limit
         if budget.at_least:
-            spoiled = own < limit / (1 - _SPOILS)
+            # What the generator reached alone was within its power, and a server far below that was the slow one.
+            spoiled = own < limit and value >= own * (1 - _SPOILS)
         if spoiled:
             reason = f"the generator alone shows {_unit(name, own)} here, too close to blame the server"
             return {**gate, "verdict": "inconclusive", "detail": reason}

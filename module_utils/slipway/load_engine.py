@@ -12,6 +12,7 @@ No request is ever repeated: one that was sent over a kept connection the server
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import random
 import ssl
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .http1 import HttpError, ResponseParser
 from .http_client import Address, Request, Trace, open_socket, tls_context
+from .load_budget import NO_DESCRIPTORS
 from .predicates import StatusPredicate
 
 MAX_BODY = 256 * 1024 * 1024
@@ -151,6 +153,7 @@ class Engine:
         self._keys: dict[int, int] = {}
         self._next: Callable[[], None] = lambda: None
         self._in_flight = 0
+        self._over = False
         self._drained = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         found: dict[tuple[Any, ...], int] = {}
@@ -193,7 +196,7 @@ class Engine:
         started = _clock()
         number = 0
         try:
-            while (requests is None or number < requests) and not (stop and stop.is_set()):
+            while (requests is None or number < requests) and not (self._over or (stop and stop.is_set())):
                 due = started + number / rate
                 if seconds is not None and due >= started + seconds:
                     break
@@ -207,6 +210,13 @@ class Engine:
             await self._finish()
         finally:
             sweeper.cancel()
+
+    def give_up(self) -> None:
+        """Start nothing more, and end what is under way."""
+        self._over = True
+        self._next = lambda: None
+        for flying in list(self._flying):
+            self._end(flying, "deadline", "still under way when the load's deadline came")
 
     async def _finish(self) -> None:
         """Wait until everything under way has ended; the sweeper ends what hangs."""
@@ -252,7 +262,7 @@ class Engine:
         except (HttpError, OSError) as error:
             self._open -= 1
             if not job.finished:
-                self.failed(job, "tls" if isinstance(error, ssl.SSLError) else "connect", str(error))
+                self.failed(job, _kind(error), str(error))
             self._serve_waiting()
             return
         if job.finished:  # it took so long that the sweeper gave it up
@@ -317,11 +327,24 @@ class Engine:
                 job = flying.job if isinstance(flying, Connection) else flying
                 if job is None or now - job.start <= job.route.timeout:
                     continue
-                if isinstance(flying, Connection) and flying.parser is not None:
-                    where = flying.parser.where()
-                    flying.fail("timeout", f"no complete answer within {job.route.timeout:g} s: {where}")
-                else:
-                    self.failed(job, "timeout", f"no connection within {job.route.timeout:g} s")
+                what = "complete answer" if isinstance(flying, Connection) else "connection"
+                self._end(flying, "timeout", f"no {what} within {job.route.timeout:g} s")
+
+    def _end(self, flying: Any, kind: str, detail: str) -> None:
+        """End what is under way: a connection with a request, or a request without a connection."""
+        if isinstance(flying, Job):
+            self.failed(flying, kind, detail)
+        elif flying.parser is not None:
+            flying.fail(kind, f"{detail}: {flying.parser.where()}")
+
+
+def _kind(error: Exception) -> str:
+    """What a connection that did not come about failed of."""
+    if isinstance(error, ssl.SSLError):
+        return "tls"
+    # Not the server's doing, nor that of anything in between.
+    own = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    return NO_DESCRIPTORS if own else "connect"
 
 
 class _Target(NamedTuple):

@@ -73,6 +73,7 @@ class Statistics:
         self._released_seconds: dict[int, Counter[str]] = {}
         self._gaps: dict[int, float] = {}
         self.longest_gap = (0.0, 0.0)
+        self.overdue: dict[str, str] | None = None
         self._last_good = began
         self._ended = began
 
@@ -202,6 +203,8 @@ class Statistics:
             "histogram": histogram(self.latencies),
             "timeline": self.timeline(),
         }
+        if self.overdue:
+            found["overdue"] = self.overdue
         if self._release_header:
             found["releases"] = {
                 name: {

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .http_client import Address, parse_address, parse_url
@@ -100,6 +101,25 @@ def at_moment(entries: Any, moment: str, where: str, default: tuple[str, ...] = 
     if problems:
         raise SpecError(*problems)
     return chosen
+
+
+def parse_for_every_moment(
+    entries: Any, where: str, parse: Callable[[list[Any]], Any], default: tuple[str, ...] = MOMENTS
+) -> None:
+    """Find mistakes in entries whatever moment they are for; raises SpecError with each of them once.
+
+    Moment by moment, as they will be used: two entries may share a name if they never meet.
+    """
+    problems: list[str] = []
+    for moment in MOMENTS:
+        try:
+            wanted = at_moment(entries, moment, where, default)
+            if wanted:
+                parse(wanted)
+        except SpecError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+    if problems:
+        raise SpecError(*problems)
 
 
 def spread_checks(entries: list[Any], places: list[Place]) -> list[Any]:

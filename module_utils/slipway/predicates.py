@@ -261,6 +261,8 @@ class Predicate:
             raise SpecError(f"unknown type {operand!r}; known: {', '.join(_TYPES)}")
         if operator == "length":
             return Predicate(operand, f"{where}.length")
+        if operator in ("starts_with", "ends_with", "matches") and operand in (None, ""):
+            raise SpecError("every text begins, ends and matches with nothing; what should be there?")
         if operator == "matches":
             try:
                 return re.compile(str(operand))
@@ -315,6 +317,16 @@ class Predicate:
 
     def __str__(self) -> str:
         return " and ".join(self._word(operator, raw) for operator, _operand, raw in self._rules)
+
+
+def on_text(expected: Any, where: str, plain: str = "eq") -> Predicate:
+    """A predicate on what is always text; raises SpecError for what no text, or every text, would satisfy."""
+    for operator, operand in (expected if isinstance(expected, dict) else {plain: expected}).items():
+        if operand is None and operator != "exists":
+            raise SpecError(f"{where}: null is no text; {{exists: false}} expects that there is none")
+        if operand == "" and operator in ("contains", "not_contains"):
+            raise SpecError(f"{where}: every text contains the empty one; {{eq: ''}} expects an empty text")
+    return Predicate(expected, where, plain=plain)
 
 
 class StatusPredicate:

@@ -23,7 +23,17 @@ _SECRET_KEY = re.compile(
 # user:password in a form, a key in a query: `name=value`, the name says whether it is a secret.
 _PAIR = re.compile(r"(?:^|[?&])([\w.~-]+)=([^&\s#]+)")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_USERINFO = re.compile(r"://[^/@\s:]*:([^@\s/]+)@")
+# Up to the last @: a password may contain one.
+_USERINFO = re.compile(r"(\w+)://([^/\s?#\"]+)@")
+# In text a server sent, whole or cut off. More names than above: what is masked needlessly there is no loss. Keys are
+# short, and a page with a single quotation mark must not keep us busy.
+_IN_JSON = re.compile(
+    r'("[^"]{0,60}(?:password|passwd|secret|token|api[_-]?key|authorization|cookie|credential|private[_-]?key)[^"]{0,60}"\s*:\s*)'
+    r'("(?:[^"\\]|\\.)*"?|\[[^][{}]*\]?|-?[0-9][0-9.eE+-]*)',
+    re.IGNORECASE,
+)
+# What expectations are called that look at a value with a name of its own: `json user.token`, `header set-cookie`.
+_NAMED = ("json", "header", "row")
 _DSN_PASSWORD = re.compile(r"\bpassword\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S+))")
 # What is expected or saved is named by key too, but its operands are not secrets.
 _NOT_SECRET_BELOW = ("expect", "save")
@@ -53,10 +63,7 @@ def _walk(data: Any, secret: bool) -> Iterator[str]:
             yield text
             yield from _parts(text)
         for match in _USERINFO.finditer(text):
-            yield match.group(1)
-            # What it becomes in the header that is sent.
-            user = text[text.rfind("/", 0, match.start(1)) + 1 : match.start(1)]
-            yield base64.b64encode(unquote(user + match.group(1)).encode()).decode()
+            yield from _userinfo(*match.groups())
         for match in _PAIR.finditer(text):
             if _is_secret(match.group(1)):
                 yield unquote_plus(match.group(2))
@@ -67,6 +74,18 @@ def _walk(data: Any, secret: bool) -> Iterator[str]:
                 return
         for match in _DSN_PASSWORD.finditer(text):
             yield match.group(1) or match.group(2)
+
+
+def _userinfo(scheme: str, userinfo: str) -> Iterator[str]:
+    """The password of a URL; a user alone in an http URL is a token, in others just a name."""
+    user, colon, password = userinfo.partition(":")
+    secret = password if colon else user
+    if not colon and not scheme.startswith("http"):
+        return
+    yield secret
+    yield unquote(secret)
+    # What it becomes in the header that is sent.
+    yield base64.b64encode(unquote(userinfo).encode()).decode()
 
 
 def _is_secret(name: Any) -> bool:
@@ -88,6 +107,16 @@ def _parts(text: str) -> Iterator[str]:
                 yield base64.b64decode(credential, validate=True).decode().partition(":")[2]
             except (binascii.Error, UnicodeDecodeError):
                 return
+
+
+def _by_key(data: Any, secret: bool) -> Any:
+    """JSON data with what is a secret by the name of its key masked; whether there is one may be seen."""
+    if isinstance(data, dict):
+        return {key: _by_key(value, _is_secret(key)) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_by_key(value, secret) for value in data]
+    shown = not secret or isinstance(data, bool) or not isinstance(data, (str, int, float)) or data == ""
+    return data if shown else MASK
 
 
 class Redactor:
@@ -131,8 +160,19 @@ class Redactor:
                 text = text.replace(form, MASK)
         return text
 
+    def body(self, text: str) -> str:
+        """Text a server sent, without secrets: known ones, and what JSON inside it calls one."""
+        return _IN_JSON.sub(rf'\1"{MASK}"', self.text(text))
+
+    def seen(self, label: str, value: Any) -> Any:
+        """What an expectation saw: masked as a whole where the last part of its label is a secret's name."""
+        kind, _blank, path = label.partition(" ")
+        name = re.split(r"[\s.]", re.sub(r"\[-?[0-9]*\]$", "", path))[-1].strip('"')
+        value = self.body(value) if isinstance(value, str) else value
+        return self.data(_by_key(value, kind in _NAMED and _is_secret(name)))
+
     def data(self, data: Any) -> Any:
-        """Deep copy of JSON data with every secret masked, in keys too."""
+        """Deep copy of JSON data with every known secret masked, in keys too."""
         if isinstance(data, str):
             return self.text(data)
         if isinstance(data, dict):

@@ -93,6 +93,22 @@ class Limits(NamedTuple):
     within: float = 30.0
 
 
+def too_late(events: list[Event], opened: float, limits: Limits) -> str | None:
+    """Which event came too late; None when all were in time.
+
+    What came together with the header, or with other events, was never waited for.
+    """
+    before, patience, what = opened, limits.first_within, "the first event came"
+    for number, event in enumerate(events, 1):
+        took = event.at - before
+        if took > patience:
+            return f"{what} after {took:.2f} s, expected within {patience:g} s"
+        if event.at - opened > limits.within:
+            return f"event {number} came after {event.at - opened:.2f} s, expected within {limits.within:g} s"
+        before, patience, what = event.at, limits.idle, f"event {number + 1} came, after event {number},"
+    return None
+
+
 class Stream:
     """An open event stream."""
 
@@ -167,6 +183,9 @@ class Stream:
                 raise HttpError(f"no event within {limits.first_within:g} s") from None
             if not more:
                 raise HttpError(f"the stream ended after {count} of {limits.events} events")
+        late = too_late(self.events[: limits.events], self.opened, limits)
+        if late:
+            raise HttpError(late)
 
     @property
     def alive(self) -> bool:

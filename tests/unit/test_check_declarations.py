@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import datetime
+import json
 import struct
+import uuid
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.checks import amqp, dns, mongodb, redis, tls
+from ansible.module_utils.slipway.checks import amqp, dns, mongodb, postgres, redis, tls
+from ansible.module_utils.slipway.checks.base import truth
 from ansible.module_utils.slipway.checks.engine import parse_checks
 from ansible.module_utils.slipway.http1 import HttpError
-from ansible.module_utils.slipway.http_client import parse_address, parse_url
-from ansible.module_utils.slipway.predicates import SpecError
+from ansible.module_utils.slipway.http_client import Trace, parse_address, parse_url
+from ansible.module_utils.slipway.predicates import MISSING, SpecError
+from ansible.module_utils.slipway.redact import Redactor
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,11 +85,99 @@ from hypothesis import strategies as st
         ([{"name": "a", "disk": None}], "'path' is required"),
         ([{"name": "a", "http": {"url": None}}], "'url' is required"),
         ([{"name": "a", "http": ["http://x/"]}], "is not an http"),
+        # What could never hold, and what could never fail.
+        ([{"name": "a", "http": "http://x/", "expect": {"body": ""}}], "every text contains the empty one"),
+        ([{"name": "a", "http": "http://x/", "expect": {"body": None}}], "null is no text"),
+        ([{"name": "a", "http": "http://x/", "expect": {"body": {"not_contains": ""}}}], "the empty one"),
+        ([{"name": "a", "http": "http://x/", "expect": {"body": {"matches": ""}}}], "matches with nothing"),
+        (
+            [{"name": "a", "http": "http://x/", "expect": {"json": {"a": {"starts_with": ""}}}}],
+            "with nothing",
+        ),
+        ([{"name": "a", "http": "http://x/", "expect": {"json": {"a": {"matches": None}}}}], "with nothing"),
+        ([{"name": "a", "http": "http://x/", "expect": {"header": {"x": None}}}], "exists: false"),
+        ([{"name": "a", "http": "http://x/", "expect": {"redirect": None}}], "null is no text"),
+        ([{"name": "a", "http": "http://x/", "expect": {"version": None}}], "no version is given"),
+        ([{"name": "a", "tls": "x", "expect": {"protocols": {"accepted": []}}}], "at least one of TLSv1,"),
+        (
+            [{"name": "a", "tls": "x", "expect": {"protocols": {"accepted": ["TLSv1.3"], "refused": None}}}],
+            "refused: must be a list",
+        ),
+        ([{"name": "a", "tls": "x", "expect": {"trusted": "maybe"}}], "neither true nor false"),
+        (
+            [{"name": "a", "tcp": "x:1", "expect": {"open": False, "banner": "220"}}],
+            "closed port has no banner",
+        ),
+        ([{"name": "a", "tcp": "x:1", "expect": {"banner": None}}], "null is no text"),
+        (
+            [{"name": "a", "dns": "x", "expect": {"resolves": False, "records": ["10.0.0.1"]}}],
+            "has no records",
+        ),
+        ([{"name": "a", "redis": "x", "expect": {"ping": False}}], "can only be true"),
+        ([{"name": "a", "postgres": {}, "expect": {"connect": "no"}}], "can only be true"),
     ],
 )
 def test_mistakes(checks: Any, words: str) -> None:
     with pytest.raises(SpecError, match=words):
         parse_checks(checks)
+
+
+def test_what_is_empty_and_makes_sense_is_taken() -> None:
+    expect = {"body": {"eq": ""}, "header": {"x": ""}, "json": {"a": None, "tags": {"not_contains": ""}}}
+    assert parse_checks([{"name": "a", "http": "http://x/", "expect": expect}])
+
+
+@pytest.mark.parametrize(
+    ("expected", "value", "held"),
+    [
+        (True, True, True),
+        (True, "exited (exit code 1)", False),
+        (False, "exited (exit code 1)", True),
+        (False, True, False),
+        ("false", "exited (exit code 1)", True),
+        ({"eq": False}, "exited (exit code 1)", True),
+        ({"ne": True}, "exited (exit code 1)", True),
+        ({"ne": True}, True, False),
+        ({"contains": "exited"}, "exited (exit code 1)", True),
+        (False, MISSING, False),
+    ],
+)
+def test_words_that_say_why_not_are_a_no(expected: Any, value: Any, held: bool) -> None:
+    assert (truth(expected, "it").failure(value) is None) is held
+
+
+@pytest.mark.parametrize(
+    ("states", "expected", "held"),
+    [
+        (["running", "running"], True, True),
+        (["running", "exited"], True, False),
+        (["exited", "exited"], False, True),
+        # All of them are meant, whichever way.
+        (["running", "exited"], False, False),
+        (["exited", "running"], "false", False),
+    ],
+)
+def test_containers_run_or_do_not(
+    states: list[str], expected: Any, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = {"project": "shop", "service": "web"}
+    (check,) = parse_checks([{"name": "a", "container": service, "expect": {"running": expected}}])
+
+    async def ask(path: str, *_more: Any) -> Any:
+        if path.startswith("/containers/json"):
+            return [{"Id": str(number)} for number in range(len(states))]
+        state = {"Status": states[int(path.split("/")[2])], "ExitCode": 1}
+        return {
+            "State": state,
+            "RestartCount": 0,
+            "HostConfig": {"Memory": 0},
+            "Config": {"Image": "web"},
+            "Image": "sha256:1",
+        }
+
+    monkeypatch.setattr(check.kind, "_ask", ask)
+    facts = asyncio.run(check.kind.look(Trace(), 1.0))
+    assert (check.kind.judge(facts, Redactor()) == []) is held
 
 
 def test_all_mistakes_at_once() -> None:
@@ -187,6 +282,23 @@ def test_bson_rubbish_does_not_crash(data: bytes) -> None:
         mongodb.decode(struct.pack("<i", len(data) + 4) + data)
     except HttpError:
         return
+
+
+@pytest.mark.parametrize("kind", [b"\x02", b"\x03", b"\x04", b"\x05"])
+def test_bson_that_leads_backwards_is_refused(kind: bytes) -> None:
+    """It would be read for ever, and no deadline reaches a loop that never waits."""
+    for length in (-7, -3, -1, -(2**31)):
+        back = kind + b"a\0" + struct.pack("<i", length) + b"\0"
+        with pytest.raises(HttpError, match="a length of -"):
+            mongodb.decode(struct.pack("<i", len(back) + 4) + back)
+
+
+def test_columns_become_json_all_the_way_down() -> None:
+    identifier = uuid.UUID(int=7)
+    row = [identifier, {"price": Decimal("1.5"), "at": [datetime.date(2026, 1, 2)]}, (1, None), True]
+    plain = postgres._plain(row)
+    assert plain == [str(identifier), {"price": 1.5, "at": ["2026-01-02"]}, [1, None], True]
+    json.dumps(plain)
 
 
 def test_scram_as_in_rfc_7677() -> None:

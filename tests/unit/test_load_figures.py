@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from ansible.module_utils.slipway.http1 import ResponseParser
 from ansible.module_utils.slipway.http_client import Request, parse_url
-from ansible.module_utils.slipway.load_budget import judge, parse_budgets
+from ansible.module_utils.slipway.load import Load, parse_loads
+from ansible.module_utils.slipway.load_budget import NO_DESCRIPTORS, judge, parse_budgets
 from ansible.module_utils.slipway.load_engine import Job, Route
 from ansible.module_utils.slipway.load_routes import parse_routes
 from ansible.module_utils.slipway.load_stats import Statistics, histogram, percentile
+from ansible.module_utils.slipway.moments import Place
 from ansible.module_utils.slipway.predicates import SpecError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,8 +139,61 @@ def test_own_overhead_spoils_only_what_it_could_have_broken() -> None:
     assert verdict({"p95": "40ms"}, own=slow) == "inconclusive"
     assert verdict({"p95": "60ms"}, own=slow) == "pass"
     assert verdict({"p95": "5ms"}, {**FIGURES, "p95": 500.0}, slow) == "fail", "far beyond any overhead"
-    assert verdict({"rps": 505}, own=slow) == "inconclusive"
+    assert verdict({"rps": 520}, own=slow) == "inconclusive"
+    assert verdict({"rps": 505}, own=slow) == "fail", "alone it was fast enough"
+    assert verdict({"rps": 520}, {**FIGURES, "rps": 300.0}, slow) == "fail", "it could have been far faster"
     assert verdict({"errors": 0}, {**FIGURES, "errors": 0.1, "failed": 1}, {**slow, "errors": 50.0}) == "fail"
+
+
+def test_a_rate_that_was_not_kept_up_fails() -> None:
+    """In an open loop the generator alone shows the rate and never more, whatever it could do."""
+    own = {**FAST, "rps": 100.0}
+    assert verdict({"rps": 95}, {**FIGURES, "rps": 60.0}, own) == "fail"
+    assert verdict({"rps": 95}, {**FIGURES, "rps": 94.0}, own) == "fail"
+    assert verdict({"rps": 95}, {**FIGURES, "rps": 96.0}, own) == "pass"
+
+
+def parsed_load(**declared: Any) -> Load:
+    (load,) = parse_loads([{"name": "l", "routes": ["/"], **declared}], [Place("http://shop.test")])
+    return load
+
+
+def test_a_load_of_failures_holds_no_budget() -> None:
+    """The few that were answered were answered fast."""
+    figures = {**FIGURES, "failed": 900, "errors": 90.0}
+    gates = judge(parsed_load(requests=1000, budgets={"p95": "50ms", "rps": 100}).budgets, figures, FAST)
+    assert {gate["name"]: gate["verdict"] for gate in gates} == {
+        "errors": "fail",
+        "p95": "pass",
+        "rps": "pass",
+    }
+    said = parsed_load(requests=1000, budgets={"p95": "50ms", "errors": "95%"}).budgets
+    assert [budget.limit for budget in said if budget.name == "errors"] == [95.0]
+    assert parsed_load(requests=1000).budgets == [], "only measured"
+
+
+def test_deadline_of_a_load() -> None:
+    assert parsed_load(requests=1000).shape.deadline == 300
+    assert parsed_load(requests=1000, rate=10).shape.deadline == 400
+    assert parsed_load(duration="10m").shape.deadline == 900
+    assert parsed_load(duration="10s", deadline="11s").shape.deadline == 11
+    for wrong, words in (("10s", "more than the 10 s"), (0, "more than nothing"), ("soon", "not a duration")):
+        with pytest.raises(SpecError, match=f"deadline: .*{words}"):
+            parsed_load(duration="10s", deadline=wrong)
+
+
+def test_a_load_that_was_cut_short_has_failed() -> None:
+    overdue = {"value": "20 of 1000 requests", "limit": "all within 5 s", "detail": "ended"}
+    gates = judge(parse_budgets({"p95": "50ms"}), {**FIGURES, "overdue": overdue}, FAST)
+    assert [(gate["name"], gate["verdict"]) for gate in gates] == [("deadline", "fail"), ("p95", "pass")]
+    assert [gate["verdict"] for gate in judge([], {"overdue": overdue}, FAST)] == ["fail"]
+
+
+def test_a_generator_without_file_descriptors_judges_nobody() -> None:
+    figures = {**FIGURES, "errors": 50.0, "failures": {NO_DESCRIPTORS: 500}}
+    gates = judge(parse_budgets({"errors": 0, "p95": "50ms"}), figures, FAST)
+    assert [gate["verdict"] for gate in gates] == ["inconclusive", "inconclusive"]
+    assert "RLIMIT_NOFILE" in gates[0]["detail"] and "500 requests were never sent" in gates[0]["detail"]
 
 
 def test_too_few_answers() -> None:

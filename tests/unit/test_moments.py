@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+from typing import Any
+
+import pytest
+from ansible.module_utils.slipway.checks.engine import parse_checks
 from ansible.module_utils.slipway.flow import parse_flows
 from ansible.module_utils.slipway.load import parse_loads
-from ansible.module_utils.slipway.moments import parse_places, paths_of, spread_checks
+from ansible.module_utils.slipway.moments import (
+    parse_for_every_moment,
+    parse_places,
+    paths_of,
+    spread_checks,
+)
+from ansible.module_utils.slipway.predicates import SpecError
 from ansible.module_utils.slipway.redact import Redactor
+from ansible.module_utils.testing import patch_module_args
 
 TARGETS = [
     {"name": "web", "address": "10.0.0.1", "port": 1, "route": "/", "health": "/health"},
@@ -65,3 +78,37 @@ def test_paths_are_found_wherever_they_stand() -> None:
         "steps": [{"cache": {"get": "/a"}, "invalidate": {"delete": "/b"}}, {"burst": {"post": "/c"}}],
     }
     assert paths_of(declared) == {"/a", "/b", "/c"}
+
+
+MODULES: list[tuple[str, dict[str, Any]]] = [
+    ("health_check", {"checks": [{"name": "late", "http": "/", "expects": 1}]}),
+    ("smoke_flow", {"flows": [{"flow": "late", "steps": [{"get": "/", "expects": 1}]}]}),
+    ("load_probe", {"loads": [{"name": "late", "routes": ["/"], "requests": 1, "expects": 1}]}),
+]
+
+
+@pytest.mark.parametrize("at", [["dark"], ["public"], "demand", ["darkness"]])
+@pytest.mark.parametrize(("module", "declared"), MODULES, ids=[name for name, _declared in MODULES])
+def test_reading_finds_mistakes_of_every_moment(
+    module: str, declared: dict[str, Any], at: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In preflight: found in the middle of a release, a misspelt key would cost the release."""
+    ((where, (entry,)),) = declared.items()
+    arguments = {"base_url": "https://shop.test", where: [{**entry, "at": at}], "parse_only": True}
+    with pytest.raises(SystemExit), patch_module_args(arguments):
+        importlib.import_module(module).main()
+    told = json.loads(capsys.readouterr().out)
+    assert told["failed"]
+    assert (
+        "unknown key 'darkness'" in told["msg"]
+        if at == ["darkness"]
+        else "unknown key 'expects'" in told["msg"]
+    )
+
+
+def test_names_may_be_shared_by_what_never_meets() -> None:
+    twice = [{"name": "api", "http": "https://a/", "at": [at]} for at in ("dark", "public")]
+    parse_for_every_moment(twice, "checks", parse_checks)
+    with pytest.raises(SpecError, match="a second check is called") as caught:
+        parse_for_every_moment([*twice, twice[0]], "checks", parse_checks)
+    assert len(caught.value.problems) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.slipway.http1 import HttpError
-from ansible.module_utils.slipway.sse import EventParser
+from ansible.module_utils.slipway.sse import Event, EventParser, Limits, too_late
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,3 +63,18 @@ def test_an_endless_line_is_refused() -> None:
 @given(st.binary(max_size=100))
 def test_rubbish_does_not_crash(data: bytes) -> None:
     EventParser().feed(data, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("moments", "late"),
+    [
+        ([0.9, 1.5, 2.4], None),
+        ([1.1, 1.1, 1.1], "the first event came after 1.10 s, expected within 1 s"),
+        ([0.5, 2.6, 2.6], "event 2 came, after event 1, after 2.10 s, expected within 2 s"),
+        ([0.5, 2.4, 3.1], "event 3 came after 3.10 s, expected within 3 s"),
+    ],
+)
+def test_events_that_come_too_late(moments: list[float], late: str | None) -> None:
+    """Together with the header, or in one lump: nobody was waiting, so no time ran out."""
+    found = [Event("message", "x", "", 100 + moment) for moment in moments]
+    assert too_late(found, 100.0, Limits(3, first_within=1.0, idle=2.0, within=3.0)) == late

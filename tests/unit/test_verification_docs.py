@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import health_check
+import jinja2
 import load_probe
 import pytest
 import smoke_flow
@@ -82,3 +83,13 @@ def test_what_inventories_declare_is_sound(page: Path) -> None:
 def test_an_unsound_page_would_be_noticed() -> None:
     with pytest.raises(SpecError):
         compile_all({"checks": [[{"name": "x", "http": "/", "expects": 1}]]})
+
+
+@pytest.mark.parametrize("declared", ["verify_checks", "verify_flows", "verify_load"])
+def test_whatever_is_declared_is_read_in_preflight(declared: str) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/declaration/tasks/main.yml").read_text())
+    (reading,) = [task for task in tasks if task.get("vars", {}).get("verify_base_url")]
+    condition = jinja2.Environment(autoescape=True).compile_expression(
+        reading["when"], undefined_to_none=False
+    )
+    assert condition(**{declared: []}) and not condition()

@@ -110,7 +110,7 @@ class AmqpCheck(Kind):
         "server_name": str,
         "ca_file": str,
     }
-    expectations: ClassVar = {"connect": None, "version": version, "product": None, "queues": None}
+    expectations: ClassVar = {"connect": flag, "version": version, "product": None, "queues": None}
     defaults: ClassVar = {"connect": True}
 
     def clause(self, key: str, expected: Any, where: str) -> list[Clause]:

@@ -14,6 +14,8 @@ from ..predicates import MISSING, Predicate, SpecError, show, unknown_keys
 from ..redact import Redactor
 
 Facts = dict[str, Any]
+# A look that finds anything else than true finds nothing at all.
+_ONLY_TRUE = ("connect", "ping", "ready")
 
 
 class Judge(Protocol):
@@ -29,6 +31,32 @@ class Clause(NamedTuple):
     label: str
     get: Callable[[Facts], Any]
     judge: Judge
+
+
+class Truth:
+    """A judge of yes and no. What is neither says in words why it is not so: that is a no."""
+
+    def __init__(self, expected: bool) -> None:
+        self.expected = expected
+
+    def failure(self, value: Any) -> str | None:
+        """None when it is as expected, else what was expected."""
+        held = value is not MISSING and (value is True) is self.expected
+        return None if held else str(self)
+
+    def __str__(self) -> str:
+        return show(self.expected)
+
+
+def truth(expected: Any, where: str) -> Judge:
+    """True or false, or operators on the words in which a no is given (`{contains: expired}`); raises SpecError."""
+    if isinstance(expected, dict) and set(expected) not in ({"eq"}, {"ne"}):
+        return Predicate(expected, where)
+    operator, operand = next(iter(expected.items())) if isinstance(expected, dict) else ("eq", expected)
+    try:
+        return Truth(flag(operand) is (operator == "eq"))
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from None
 
 
 class MissingLibrary(Exception):
@@ -95,7 +123,20 @@ class Kind:
     def clause(self, key: str, expected: Any, where: str) -> list[Clause]:
         """Compile one expectation; by default a predicate on the fact of the same name."""
         convert = self.expectations[key]
+        if convert is flag:
+            judge = truth(expected, where)
+            if key in _ONLY_TRUE and isinstance(judge, Truth) and not judge.expected:
+                raise SpecError(
+                    f"{where}: can only be true, else there is nothing to look at; "
+                    "that nobody answers there is a check of its own: tcp, with open: false"
+                )
+            return [Clause(key, lambda facts: facts.get(key, MISSING), judge)]
         return [Clause(key, lambda facts: facts.get(key, MISSING), Predicate(expected, where, convert))]
+
+    def wants(self, key: str) -> bool:
+        """Whether what is expected of a fact is not plainly no."""
+        judges = [clause.judge for clause in self.clauses if clause.label == key]
+        return not any(isinstance(judge, Truth) and not judge.expected for judge in judges)
 
     def subject(self) -> str:
         """What is looked at, in a word or two, for messages."""
@@ -121,7 +162,9 @@ class Kind:
                 continue
             expected = clause.judge.failure(value)
             if expected is not None:
-                failures.append(f"{clause.label}: saw {show(redactor.data(value))}, expected {expected}")
+                failures.append(
+                    f"{clause.label}: saw {show(redactor.seen(clause.label, value))}, expected {expected}"
+                )
         return failures
 
     def seen(self, facts: Facts, redactor: Redactor) -> dict[str, Any]:
@@ -129,7 +172,7 @@ class Kind:
         found = {}
         for clause in self.clauses:
             try:
-                value = redactor.data(clause.get(facts))
+                value = redactor.seen(clause.label, clause.get(facts))
             except HttpError as error:
                 value = f"({error})"
             if isinstance(value, float) and not math.isfinite(value):

@@ -7,13 +7,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import secrets
+import socket
 import struct
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ..http1 import HttpError
-from ..http_client import Address, Trace, parse_address, resolve
-from ..predicates import Predicate, SpecError
+from ..http_client import Address, NoSuchName, Trace, parse_address, resolve
+from ..predicates import SpecError
 from .base import Clause, Facts, Kind, flag
 
 TYPES = {"A": 1, "NS": 2, "CNAME": 5, "MX": 15, "TXT": 16, "AAAA": 28}
@@ -125,12 +126,15 @@ class DnsCheck(Kind):
     expectations: ClassVar = {"resolves": flag, "records": None, "count": None}
     defaults: ClassVar = {"resolves": True}
 
+    def __init__(self, given: Any, expect: Any, where: str) -> None:
+        super().__init__(given, expect, where)
+        if "records" in self.expect and not self.wants("resolves"):
+            raise SpecError(f"{where}.expect: what does not resolve has no records; expect one of the two")
+
     def clause(self, key: str, expected: Any, where: str) -> list[Clause]:
         """`records` as a list means these and no others, in any order."""
         if key == "records" and isinstance(expected, list):
             expected = {"eq": sorted(str(record) for record in expected)}
-        if key == "resolves":
-            return [Clause(key, lambda facts: facts[key], Predicate(flag(expected), where))]
         return super().clause(key, expected, where)
 
     async def look(self, trace: Trace, timeout: float) -> Facts:
@@ -142,8 +146,9 @@ class DnsCheck(Kind):
         else:
             try:
                 records = sorted({address[0] for _family, address in await resolve(name, 0)})
-            except HttpError:
-                if self.expect.get("resolves", True):
+            except NoSuchName:
+                # A resolver that is down does not know that there is no such name.
+                if self.wants("resolves"):
                     raise
                 records = None
         trace.end("dns")
@@ -152,13 +157,13 @@ class DnsCheck(Kind):
     async def _ask(self, name: str, trace: Trace) -> list[str] | None:
         kind = self.option.get("type", TYPES["A"])
         server: Address = self.option.get("server") or _system_server()
-        trace.begin(f"waiting for {server}")
         identifier = secrets.randbelow(65536)
         question = query(name, kind, identifier)
+        trace.begin(f"resolving {server.host}")
+        sock = _connected((await resolve(server.host, server.port))[0], server)
+        trace.begin(f"waiting for {server}")
         loop = asyncio.get_running_loop()
-        transport, receiver = await loop.create_datagram_endpoint(
-            lambda: _Receiver(identifier), remote_addr=(server.host, server.port)
-        )
+        transport, receiver = await loop.create_datagram_endpoint(lambda: _Receiver(identifier), sock=sock)
         try:
             while True:  # packets get lost; the attempt's own limit ends this
                 transport.sendto(question)
@@ -169,6 +174,23 @@ class DnsCheck(Kind):
                 return parse_answer(answer, kind)
         finally:
             transport.close()
+
+
+def _connected(found: tuple[int, Any], server: Address) -> socket.socket:
+    """A UDP socket to an address that is resolved.
+
+    asyncio would resolve a name in threads that it waits for when the loop ends: one that hangs would hold up
+    every other check, past the deadline.
+    """
+    family, address = found
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    try:
+        sock.connect(address)
+    except OSError as error:
+        sock.close()
+        raise HttpError(f"{server} cannot be reached: {error.strerror or error}") from None
+    return sock
 
 
 def _system_server() -> Address:

@@ -70,8 +70,8 @@ class ContainerCheck(Kind):
         facts = [await self._facts(container, trace, timeout) for container in answers]
         return {
             "count": len(facts),
-            "running": _worst([fact["running"] for fact in facts]),
-            "healthy": _worst([fact["healthy"] for fact in facts]),
+            "running": _all([fact["running"] for fact in facts], self.wants("running")),
+            "healthy": _all([fact["healthy"] for fact in facts], self.wants("healthy")),
             "restarts": max(fact["restarts"] for fact in facts),
             "memory_limit": min(fact["memory_limit"] for fact in facts),
             # What all of them have in common: a replica with another image leaves nothing.
@@ -124,9 +124,9 @@ def _health(state: Any) -> Any:
     return health["Status"] + (f": {last[-160:]}" if last else "")
 
 
-def _worst(values: list[Any]) -> Any:
-    """True when all are, else the first that is not."""
-    return next((value for value in values if value is not True), True)
+def _all(values: list[Any], wanted: bool) -> Any:
+    """The first value that is not as wanted (True, or anything else), or what all of them have in common."""
+    return next((value for value in values if (value is True) is not wanted), values[0])
 
 
 class SystemdCheck(Kind):

@@ -9,6 +9,7 @@ import json
 from typing import Any, ClassVar
 from urllib.parse import urljoin
 
+from ..cookies import Jar
 from ..http1 import MAX_BODY, HttpError
 from ..http_client import (
     Address,
@@ -21,7 +22,17 @@ from ..http_client import (
     parse_url,
     send,
 )
-from ..predicates import MISSING, Duration, Predicate, SpecError, StatusPredicate, seconds, size, whole
+from ..predicates import (
+    MISSING,
+    Duration,
+    Predicate,
+    SpecError,
+    StatusPredicate,
+    on_text,
+    seconds,
+    size,
+    whole,
+)
 from ..redact import Redactor
 from ..selectors import Selector
 from .base import Clause, Facts, Kind, each, flag
@@ -35,11 +46,11 @@ def response_clauses(key: str, expected: Any, where: str) -> list[Clause]:
         return [Clause("status", lambda facts: facts["response"].status, StatusPredicate(expected, where))]
     if key == "header":
         return [
-            Clause(f"header {name}", _header(str(name)), Predicate(operand, f"{where}.{name}"))
+            Clause(f"header {name}", _header(str(name)), on_text(operand, f"{where}.{name}"))
             for name, operand in each(expected, where).items()
         ]
     if key == "body":
-        body = Predicate(expected, where, plain="contains")
+        body = on_text(expected, where, plain="contains")
         return [Clause("body", lambda facts: facts["response"].text(), body)]
     if key == "json":
         clauses = []
@@ -51,7 +62,7 @@ def response_clauses(key: str, expected: Any, where: str) -> list[Clause]:
         latency = Predicate(expected, where, seconds, plain="lte")
         return [Clause("latency", lambda facts: Duration(facts["response"].seconds), latency)]
     if key == "redirect":
-        return [Clause("redirect", _redirect, Predicate(expected, where))]
+        return [Clause("redirect", _redirect, on_text(expected, where))]
     if key == "version":
         return [_version(expected, where)]
     raise SpecError(f"{where}: unknown expectation")
@@ -105,6 +116,9 @@ def _version(expected: Any, where: str) -> Clause:
             if "json" in (response.header("content-type") or ""):
                 return selector.get(_document(facts))
             return response.text().strip()
+
+    if expected in (None, ""):
+        raise SpecError(f"{where}: no version is given")
 
     def text(facts: Facts) -> Any:
         # Some write `"version": 7`; a version is a text all the same.
@@ -201,14 +215,16 @@ class HttpCheck(Kind):
 
     async def look(self, trace: Trace, timeout: float) -> Facts:
         """Send the request once."""
-        return {"response": await send(self.request, trace, timeout), "any_type": self._any_type}
+        # Each look is a new visitor, who keeps cookies from one redirect to the next.
+        request = self.request._replace(jar=Jar())
+        return {"response": await send(request, trace, timeout), "any_type": self._any_type}
 
     def judge(self, facts: Facts, redactor: Redactor) -> list[str]:
         """Failures, with the beginning of the body beside an unexpected status or JSON that is none."""
         failures = super().judge(facts, redactor)
         response: Response = facts["response"]
         if response.body and any(failure.startswith(("status:", "json")) for failure in failures):
-            failures[-1] += f"; body: {redactor.text(response.text())[:120]!r}"
+            failures[-1] += f"; body: {redactor.body(response.text())[:120]!r}"
         if failures and len(response.hops) > 1:
             failures[-1] += "; redirected " + " -> ".join(response.hops)
         return failures
@@ -224,6 +240,17 @@ class TcpCheck(Kind):
     expectations: ClassVar = {"open": flag, "banner": None}
     defaults: ClassVar = {"open": True}
 
+    def __init__(self, given: Any, expect: Any, where: str) -> None:
+        super().__init__(given, expect, where)
+        if "banner" in self.expect and not self.wants("open"):
+            raise SpecError(f"{where}.expect: a closed port has no banner; expect open: true, or no banner")
+
+    def clause(self, key: str, expected: Any, where: str) -> list[Clause]:
+        """`banner` is text."""
+        if key != "banner":
+            return super().clause(key, expected, where)
+        return [Clause(key, lambda facts: facts.get(key, MISSING), on_text(expected, where))]
+
     def subject(self) -> str:
         """The address."""
         return str(self.option["address"])
@@ -231,7 +258,7 @@ class TcpCheck(Kind):
     async def look(self, trace: Trace, timeout: float) -> Facts:
         """Connect; read up to 1 KiB where a banner is expected."""
         address: Address = self.option["address"]
-        must_be_open = self.expect.get("open", True)
+        must_be_open = self.wants("open")
         try:
             if "banner" not in self.expect:
                 (await asyncio.wait_for(open_socket(address, trace, timeout), timeout)).close()

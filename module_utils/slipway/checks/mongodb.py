@@ -41,6 +41,14 @@ def encode(document: dict[str, Any]) -> bytes:
 _FIXED = {0x07: 12, 0x09: 8, 0x11: 8, 0x13: 16, 0x0A: 0, 0xFF: 0, 0x7F: 0}
 
 
+def _length(data: bytes, at: int) -> int:
+    """The length that stands there; a negative one would lead back to where we were, for ever."""
+    (length,) = struct.unpack("<i", data[at : at + 4])
+    if length < 0:
+        raise ValueError(f"a length of {length}")
+    return int(length)
+
+
 def decode(data: bytes) -> dict[str, Any]:
     """BSON's flat values; containers and exotic types are skipped. Raises HttpError."""
     try:
@@ -56,14 +64,14 @@ def decode(data: bytes) -> dict[str, Any]:
                 (found[name],) = struct.unpack("<d", data[at : at + 8])
                 at += 8
             elif kind == 0x02:
-                (length,) = struct.unpack("<i", data[at : at + 4])
+                length = _length(data, at)
                 found[name] = data[at + 4 : at + 3 + length].decode("utf-8", "replace")
                 at += 4 + length
             elif kind in (0x03, 0x04):
-                (length,) = struct.unpack("<i", data[at : at + 4])
+                length = _length(data, at)
                 at += length
             elif kind == 0x05:
-                (length,) = struct.unpack("<i", data[at : at + 4])
+                length = _length(data, at)
                 found[name] = data[at + 5 : at + 5 + length]
                 at += 5 + length
             elif kind == 0x08:
@@ -144,7 +152,7 @@ class MongodbCheck(Kind):
         "server_name": str,
         "ca_file": str,
     }
-    expectations: ClassVar = {"ping": None, "role": None, "replica_set": None, "version": version}
+    expectations: ClassVar = {"ping": flag, "role": None, "replica_set": None, "version": version}
     defaults: ClassVar = {"ping": True}
 
     def subject(self) -> str:

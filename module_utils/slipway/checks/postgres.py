@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ..http1 import HttpError
 from ..http_client import Trace, in_thread
 from ..predicates import MISSING, Predicate, SpecError, percent, seconds, version, whole
-from .base import Clause, Facts, Kind, MissingLibrary, each
+from .base import Clause, Facts, Kind, MissingLibrary, each, flag
 
 try:
     import psycopg
@@ -89,7 +89,7 @@ class PostgresCheck(Kind):
         "sslrootcert": str,
     }
     expectations: ClassVar = {
-        "connect": None,
+        "connect": flag,
         "version": version,
         "extensions": version,
         "schemas": None,
@@ -222,9 +222,13 @@ def _at(key: str, name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A column as JSON knows it: Decimal as a number, dates and the rest as text."""
-    if value is MISSING or value is None or isinstance(value, (bool, int, float, str, list, dict)):
+    """A column as JSON knows it: Decimal as a number, dates and the rest as text, inside arrays and JSON too."""
+    if value is MISSING or value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -81,6 +81,9 @@ class TlsCheck(Kind):
         clauses = []
         for side in ("accepted", "refused"):
             names = expected.get(side, [])
+            if side in expected and (not isinstance(names, list) or not names):
+                problems.append(f"{where}.{side}: must be a list with at least one of {', '.join(PROTOCOLS)}")
+                continue
             problems += [p for name in names for p in unknown_keys({name: 0}, PROTOCOLS, f"{where}.{side}")]
             clauses += [Clause(name, _protocol(name), Predicate(side, where)) for name in names]
         if problems or not clauses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
+import json
 import socket
 import struct
 import threading
@@ -308,6 +309,38 @@ def test_redirect_loop_and_too_many_redirects(check: Any) -> None:
         assert 'saw "/b", expected "/c"' in check(http=url(server, "/a"), expect={"redirect": "/c"}).reason
 
 
+def test_cookies_of_redirects_are_sent_on_the_way(check: Any) -> None:
+    """A sign-in that sets its cookie while it redirects, and one that comes back to where it began."""
+
+    def sign_in(connection: socket.socket) -> None:
+        request = read_request(connection)
+        if b"Cookie: session=1" in request:
+            connection.sendall(answer(b"welcome"))
+        else:
+            goal = "/" if b"GET / " in request else "/home"
+            extra = f"Location: {goal}\r\nSet-Cookie: session=1; Path=/\r\n"
+            connection.sendall(answer(b"", "302 Found", extra=extra))
+
+    with serve(sign_in) as server:
+        for path in ("/", "/login"):
+            outcome = check(http={"url": url(server, path), "follow": 2}, expect={"body": "welcome"})
+            assert outcome.ok, outcome.reason
+
+
+def test_cookies_of_a_redirect_stay_with_their_host(check: Any) -> None:
+    seen: list[bytes] = []
+
+    def elsewhere(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+        connection.sendall(answer())
+
+    with serve(elsewhere) as other:
+        extra = f"Location: http://localhost:{other.port}/\r\nSet-Cookie: session=1\r\n"
+        with serve(always(answer(b"", "302 Found", extra=extra))) as server:
+            assert check(http={"url": url(server), "follow": 1}).ok
+    assert b"session" not in seen[0]
+
+
 def test_a_redirect_elsewhere_takes_no_credentials_along(check: Any) -> None:
     seen: list[bytes] = []
 
@@ -325,6 +358,22 @@ def test_a_redirect_elsewhere_takes_no_credentials_along(check: Any) -> None:
     assert b"sesame" not in seen[0] and b"Cookie" not in seen[0]
 
 
+def test_secrets_that_only_the_server_knows_are_not_shown(check: Any) -> None:
+    body = b'{"access_token": "eyJ0-1", "user": {"api_key": "eyJ0-2", "name": "joe"}}'
+    handler = always(answer(body, kind="application/json", extra="Set-Cookie: session=eyJ0-3\r\n"))
+    expect: dict[str, Any] = {
+        "header": {"set-cookie": {"exists": True}},
+        "json": {"access_token": {"exists": True}, "user": {"type": "object"}},
+        "body": "joe",
+    }
+    with serve(handler) as server:
+        for more in ({}, {"status": 201}, {"body": "nobody"}, {"json": {"user": 1, "access_token": "other"}}):
+            outcome = check(http=url(server), expect={**expect, **more})
+            told = json.dumps([summary([outcome], Redactor()), outcome.reason])
+            assert outcome.ok is not bool(more)
+            assert "eyJ0" not in told and "joe" in told
+
+
 def test_certificates(check: Any, authority: Authority) -> None:
     ca_file = str(authority.ca_file)
     good = {"ca_file": ca_file, "url": "https://shop.test/"}
@@ -337,6 +386,7 @@ def test_certificates(check: Any, authority: Authority) -> None:
         assert "certificate not accepted: Hostname mismatch" in wrong.reason and "other.test" in wrong.reason
         tls = {"address": address, "server_name": "shop.test", "ca_file": ca_file}
         assert check(tls=tls, expect={"days_left": {"gte": 80}}).ok
+        assert "trusted: saw true, expected false" in check(tls=tls, expect={"trusted": False}).reason
         assert "days_left: saw 89.9" in check(tls=tls, expect={"days_left": {"gte": 91}}).reason.replace(
             "90.0", "89.9"
         )
@@ -349,6 +399,7 @@ def test_certificates(check: Any, authority: Authority) -> None:
         old = {"address": address, "server_name": "shop.test", "ca_file": ca_file}
         # Both what is shown and what is asked for may be said: a test system whose certificate is nobody's.
         assert check(tls=old, expect={"trusted": {"contains": "expired"}, "days_left": {"lt": 0}}).ok
+        assert check(tls=old, expect={"trusted": False, "days_left": {"lt": 0}}).ok
         expired = check(tls=old)
         assert "certificate has expired" in expired.reason and "days_left: saw -1.0" in expired.reason
     with serve(lambda connection: connection.sendall(answer())) as server:
@@ -396,6 +447,46 @@ def test_slow_and_missing_names(check: Any, fails: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     outcome = check(http="http://shop.test/")
     assert "still resolving shop.test" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("number", "ok"), [(socket.EAI_NONAME, True), (socket.EAI_NODATA, True), (socket.EAI_AGAIN, False)]
+)
+def test_a_resolver_that_is_down_does_not_say_that_a_name_is_gone(
+    check: Any, monkeypatch: pytest.MonkeyPatch, number: int, ok: bool
+) -> None:
+    def resolver(*_arguments: Any) -> Any:
+        raise socket.gaierror(number, "the resolver's words")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    outcome = check(dns="shop.test", expect={"resolves": False})
+    assert outcome.ok is ok and ("the resolver's words" in outcome.reason) is not ok
+    assert "the resolver's words" in check(dns="shop.test").reason
+
+
+def test_a_name_server_whose_own_name_takes_for_ever(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop must not wait for the thread that looks it up: every other check would wait as well."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_named: time.sleep(5))
+    outcome = check(dns={"name": "shop.test", "server": "resolver.test"})
+    assert "still resolving resolver.test" in outcome.reason
+
+
+def test_a_name_server_given_by_name(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def answer_one() -> None:
+            question, client = server.recvfrom(512)
+            record = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + bytes([10, 0, 0, 7])
+            server.sendto(
+                question[:2] + struct.pack(">HHHHH", 0x8180, 1, 1, 0, 0) + question[12:] + record, client
+            )
+
+        threading.Thread(target=answer_one, daemon=True).start()
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", server.getsockname())]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments: found)
+        asked = {"name": "shop.test", "server": "resolver.test"}
+        assert check(dns=asked, expect={"records": ["10.0.0.7"]}).ok
 
 
 def test_name_with_a_dead_first_address(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -501,6 +592,7 @@ def test_tcp(check: Any, fails: Any) -> None:
         assert "banner: saw" in check(tcp=address, expect={"banner": {"starts_with": "554"}}).reason
         assert "open: saw true, expected false" in check(tcp=address, expect={"open": False}).reason
     assert check(tcp=address, expect={"open": False}).ok
+    assert check(tcp=address, expect={"open": "false"}).ok, "as a template writes it"
     assert "cannot resolve" in fails(tcp="no-such-name.invalid:80", expect={"open": False})
 
 

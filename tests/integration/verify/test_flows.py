@@ -103,10 +103,19 @@ def test_a_whole_journey(journey: Journey) -> None:
     assert not journey.shop.orders, "the always step must have cleaned up"
 
 
+def test_what_must_not_change_is_watched_for_all_of_within(journey: Journey) -> None:
+    once = {**PAY, "replay": [{"case": "same_id", "expect": {"status": 409, "effect": "once"}}]}
+    done = journey.passes(LOGIN, ORDER, once)
+    assert done[2].ms >= 2000
+    looks = sum(target.startswith("/api/orders/") for _method, target in journey.shop.requests)
+    assert looks > 5
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
         ("twice", "effect after replay same_id"),
+        ("late", "effect after replay same_id"),
         ("stale", "replay stale:"),
         ("tampered", "replay tampered_body:"),
         ("unsigned", "replay no_signature:"),
@@ -114,7 +123,7 @@ def test_a_whole_journey(journey: Journey) -> None:
 )
 def test_a_receiver_that_falls_for_a_forgery(journey: Journey, fault: str, reason: str) -> None:
     journey.shop.faults = {fault}
-    if fault == "twice":
+    if fault in ("twice", "late"):  # at once, or in the background a moment after it said 409
         step = {**PAY, "replay": [{"case": "same_id", "expect": {"status": [200, 409], "effect": "once"}}]}
     else:
         step = PAY
@@ -144,6 +153,14 @@ def test_secrets_are_shown_nowhere(journey: Journey) -> None:
     assert "401" in journey.shown and "hunter2" not in journey.shown
     journey.walk({**PAY, "body": '{"order": "x"}', "effect": {"get": "/api/orders/x"}, "replay": ["stale"]})
     assert HOOK_SECRET not in journey.shown and HOOK_SECRET[6:] not in journey.shown
+
+
+def test_secrets_that_are_only_looked_at_are_shown_nowhere(journey: Journey) -> None:
+    seen = {**LOGIN, "expect": {"json": {"access_token": {"exists": True}, "@": {"type": "object"}}}}
+    del seen["save"]
+    for more in ({}, {"status": 201}, {"json": {"access_token": "other", "@": 1}}):
+        journey.walk({**seen, "expect": {**seen["expect"], **more}})
+        assert TOKEN[:40] not in journey.shown and "********" in journey.shown
 
 
 def test_github_scheme(journey: Journey) -> None:
@@ -273,6 +290,7 @@ def test_event_stream(journey: Journey) -> None:
         ("gap", "gap 2, expected 0"),
         ("kind", "expected text/event-stream"),
         ("mute", "no event within 1 s"),
+        ("tardy", "the first event came after 1.2"),
     ],
 )
 def test_event_stream_gone_wrong(journey: Journey, fault: str, reason: str) -> None:
@@ -327,6 +345,27 @@ def test_burst_of_streams(journey: Journey) -> None:
 def test_burst_that_never_recovers(journey: Journey) -> None:
     step = {**BURST, "expect": {"count": {"429": 1}, "recovers_within": "300ms"}}
     assert "recovers_within: still so 0.3 s after the burst" in journey.fails(step)
+
+
+def test_burst_that_recovers_too_late(journey: Journey) -> None:
+    """It answers well in the end, but not within the time it has."""
+
+    def slow_from_the_fifth_on() -> bytes:
+        with journey.shop.lock:
+            journey.shop.window.append(0.0)
+            number = len(journey.shop.window)
+        if number > 4:
+            time.sleep(0.8)
+        return journey.shop.json({})
+
+    journey.shop.limited = slow_from_the_fifth_on  # type: ignore[method-assign]
+    step = {
+        "burst": {"get": "/api/limited", "requests": 4},
+        "expect": {"only": 200, "recovers_within": "400ms"},
+    }
+    assert "recovers_within: still so 0.4 s after the burst" in journey.fails(step)
+    journey.shop.window.clear()
+    journey.passes({**step, "expect": {"only": 200, "recovers_within": "5s"}})
 
 
 def cache(by: dict[str, Any]) -> dict[str, Any]:
@@ -416,17 +455,26 @@ def test_who_is_asked_to_wait_waits(journey: Journey) -> None:
 
 
 def test_cookies_come_and_go(journey: Journey) -> None:
-    cookie = {"get": "/cookies", "expect": {"json": {"cookie": "theme=dark; session=0123456789abcdef"}}}
+    cookie = {"get": "/cookies", "expect": {"json": {"sent": "theme=dark; session=0123456789abcdef"}}}
     journey.passes(
         {"name": "set", "get": "/cookies?set"},
         {"name": "sent", **cookie},
         {"name": "taken back", "get": "/cookies?expire"},
-        {"name": "gone", "get": "/cookies", "expect": {"json": {"cookie": "theme=dark"}}},
+        {"name": "gone", "get": "/cookies", "expect": {"json": {"sent": "theme=dark"}}},
     )
-    wrong = {"get": "/cookies", "expect": {"json": {"cookie": "other"}}}
+    wrong = {"get": "/cookies", "expect": {"json": {"sent": "other"}}}
     shown = journey.fails({"name": "set", "get": "/cookies?set"}, wrong)
     # A session is a secret; a preference is not, or every "dark" would be masked.
     assert "theme=dark" in shown and "0123456789abcdef" not in shown
+
+
+def test_cookies_of_a_redirect_are_kept(journey: Journey) -> None:
+    sent = {"json": {"sent": {"starts_with": "session=0123"}}}
+    journey.passes(
+        {"name": "enter", "get": "/enter", "follow": 1, "expect": sent, "save": {"s": {"cookie": "session"}}},
+        {"name": "later", "get": "/cookies", "expect": sent},
+    )
+    assert "0123456789abcdef" not in journey.shown
 
 
 def test_a_compressed_stream_is_none(journey: Journey) -> None:
@@ -533,6 +581,10 @@ def test_check_mode_runs_only_what_reads(journey: Journey) -> None:
         ({"sse": "/", "resume": {"last_event_id": True, "expect": {"gpa": 0}}}, "did you mean 'gap'?"),
         ({"burst": {"get": "/", "requests": 1}, "expect": {"only": [200]}}, "requests: must be at least 2"),
         ({"burst": {"get": "/"}, "expect": {"only": []}}, "asserts nothing"),
+        (
+            {"burst": {"get": "/"}, "expect": {"recovers_within": 0}},
+            "recovers_within: must be more than nothing",
+        ),
         ({"burst": {"get": "/"}, "expect": {"count": {}}}, "at least one entry"),
         ({"burst": {"get": "/", "reqests": 5}, "expect": {"only": 200}}, "did you mean 'requests'?"),
         ({"cache": {"get": "/", "by": {"time_ratio": 1}}}, "must be above 1"),
@@ -543,6 +595,20 @@ def test_check_mode_runs_only_what_reads(journey: Journey) -> None:
             "neither miss, hit nor",
         ),
         ({"cache": {"get": "/", "by": {"time_ratio": 3}}, "then": ["miss"]}, "belong together"),
+        (
+            {"cache": {"get": "/", "by": {"time_ratio": 3}}, "expect": ["miss"]},
+            "known by the hit right after",
+        ),
+        ({"cache": {"get": "/", "by": {"time_ratio": 3}}, "expect": ["hit"]}, "known by the miss before it"),
+        (
+            {**BY_TIME, "then": ["miss", {"changed": "body"}]},
+            "then: by time_ratio, a miss is known by the hit",
+        ),
+        ({**BY_HEADER, "then": [{"changed": "body"}, "miss"]}, "needs an answer before it"),
+        ({**BY_HEADER, "expect": ["miss", {"changed": "body"}]}, "nothing has changed yet"),
+        ({"get": "/", "expect": {"body": ""}}, "every text contains the empty one"),
+        ({"get": "/", "expect": {"header": {"x": None}}}, "null is no text"),
+        ({"sse": "/", "expect": {"data": ""}}, "every text contains the empty one"),
         ({"connections": {"sse": "/", "allowed": 0}}, "allowed: must be at least 1"),
         ({"connections": {"sse": "/"}, "expect": {}}, "at least one entry"),
         ({"post": "/", "sign": {"scheme": "hex", "secret": "x", "secert": 1}}, "did you mean 'secret'?"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.load import Shape, apply, null_server, overhead
+from ansible.module_utils.slipway import load_engine
+from ansible.module_utils.slipway.load import Shape, apply, null_server, overhead, raise_descriptor_limit
+from ansible.module_utils.slipway.load_budget import NO_DESCRIPTORS
 from ansible.module_utils.slipway.load_routes import parse_routes
 from ansible.module_utils.slipway.load_stats import Statistics
 from verify_servers import Authority, always, answer, read_request, serve
@@ -119,6 +123,49 @@ def test_failures_are_counted_by_kind(handler: Any, kind: str, detail: str) -> N
     assert found["failures"] == {kind: 4}
     assert detail in found["failure_details"][0]["detail"]
     assert found["failed"] == found["requests"] == 4
+
+
+@pytest.mark.parametrize("shape", [Shape(1000, None, 2), Shape(None, 0.5, rate=20.0)], ids=["closed", "open"])
+def test_a_load_that_is_never_answered_ends_at_its_deadline(shape: Shape) -> None:
+    with serve(lambda connection: time.sleep(5)) as server:
+        started = time.monotonic()
+        found = load(shape._replace(deadline=0.8), ["/"], server.port, timeout=30.0).summary()
+    assert time.monotonic() - started < 3, "a thousand timeouts of 30 s would take hours"
+    wanted = " of 1000" if shape.requests else ""
+    assert found["overdue"]["value"] == f"{found['requests']}{wanted} requests"
+    assert found["failures"] == {"deadline": found["requests"]} and found["requests"] > 0
+    assert "still under way when the load's deadline came" in found["failure_details"][0]["detail"]
+
+
+def test_warming_up_counts_towards_the_deadline() -> None:
+    with serve(lambda connection: time.sleep(5)) as server:
+        routes = parse_routes(["/"], f"http://127.0.0.1:{server.port}")
+        started = time.monotonic()
+        found = asyncio.run(apply(Shape(10, None, 2, deadline=0.5), routes, warm_up=10)).summary()
+    assert time.monotonic() - started < 3 and found["overdue"]["limit"] == "all within 0.5 s"
+
+
+def test_no_deadline_no_word_of_it() -> None:
+    with serve(keep_alive) as server:
+        assert "overdue" not in load(Shape(20, None, 2, deadline=30.0), ["/"], server.port).summary()
+
+
+def test_running_out_of_file_descriptors_is_our_own_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none_left(*_arguments: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(load_engine, "open_socket", none_left)
+    assert load(Shape(4, None, 2), ["/"], 1).summary()["failures"] == {NO_DESCRIPTORS: 4}
+
+
+def test_the_limit_on_file_descriptors_is_raised_as_far_as_it_goes() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_nobody_listens() -> None:

@@ -88,6 +88,9 @@ class Shop:
             return reply[: reply.index(b"\r\n\r\n") + 4] if method == "HEAD" else reply
         if target == "/moved":
             return self.json({}, "302 Found", "Location: /echo\r\n")
+        if target == "/enter":
+            extra = "Set-Cookie: session=0123456789abcdef; Path=/\r\nLocation: /cookies\r\n"
+            return self.json({}, "302 Found", extra)
         if target == "/hooks/any":
             return self.json({}) if self.signed(headers, body) else self.json({}, "401 Unauthorized")
         if target == "/busy":
@@ -100,7 +103,7 @@ class Shop:
                 "/cookies?expire": "session=deleted; expires=Thu, 01 Jan 1970 00:00:00 GMT",
             }.get(target)
             return self.json(
-                {"cookie": headers.get("cookie", "")}, extra=f"Set-Cookie: {given}\r\n" if given else ""
+                {"sent": headers.get("cookie", "")}, extra=f"Set-Cookie: {given}\r\n" if given else ""
             )
         if target == "/api/unusual":
             connection.sendall(
@@ -161,6 +164,9 @@ class Shop:
         if abs(time.time() - int(stamp)) > 300 and "stale" not in self.faults:
             return self.json({"error": "too old"}, "400 Bad Request")
         with self.lock:
+            if identifier in self.seen_ids and "late" in self.faults:
+                paid = self.orders[json.loads(body)["order"]]
+                threading.Timer(0.7, lambda: paid.update(payments=paid["payments"] + 1)).start()
             if identifier in self.seen_ids and "twice" not in self.faults:
                 return self.json({"seen": True}, "409 Conflict")
             self.seen_ids.add(identifier)
@@ -177,6 +183,11 @@ class Shop:
             self.streams += 1
         kind = "text/plain" if "kind" in self.faults else "text/event-stream"
         try:
+            if "tardy" in self.faults:  # header and events come together
+                time.sleep(1.2)
+                head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n"
+                connection.sendall(head.encode() + b"id: 1\nevent: tick\ndata: {}\n\n" * 5)
+                return None
             coding = "Content-Encoding: gzip\r\n" if "compressed" in self.faults else ""
             connection.sendall(f"HTTP/1.1 200 OK\r\n{coding}Content-Type: {kind}\r\n\r\n: hello\n\n".encode())
             first = int(headers.get("last-event-id", 0)) + (3 if "gap" in self.faults else 1)
