@@ -1,6 +1,6 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The application's own Compose files: what they say, which files travel with them, what has to be built.
+"""The application's own Compose files: what they say, and which files travel with them.
 
 Runs on the controller. The files are shipped as they are, with their `${VARIABLES}` for Compose to fill in.
 Here only paths are filled in, to know which files travel; images and builds are when a release is planned, from
@@ -9,7 +9,6 @@ what is no secret.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -17,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .image_build import argument_text
 from .interpolate import filled
 from .problems import Problem
 from .system import System
 from .yamlfile import RESET, Document, Override, parse
 from .yamlfile import Path as Keys
 
-_REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/")
+# A build context or an include that is not in the source.
+REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/")
 
 
 @dataclass
@@ -185,7 +184,7 @@ def _includes(place: _Place) -> list[tuple[list[str], str]]:
     for entry in as_list(place.document.data.get("include")):
         given = entry if isinstance(entry, dict) else {"path": entry}
         paths = [place.filled(path) for path in as_list(given.get("path"))]
-        if any(_REMOTE.match(path) for path in paths):
+        if any(REMOTE.match(path) for path in paths):
             text = (
                 f"includes {', '.join(paths)}, which is not in the source: slipway cannot tell what it holds"
             )
@@ -274,7 +273,7 @@ def _built(place: _Place, name: Any, value: Any) -> dict[str, Any]:
         build["args"] = _formed(_settings, build["args"])
     context = build.get("context")
     moves = isinstance(context, str) and place.base != place.compose.directory
-    if not moves or _REMOTE.match(str(context)) or str(context).startswith(("/", "~")):
+    if not moves or REMOTE.match(str(context)) or str(context).startswith(("/", "~")):
         return build
     # Not filled in: only public values may do so, and which those are is known when a release is planned.
     if str(context).startswith("$"):
@@ -422,91 +421,6 @@ def _left_out(compose: Compose, system: System, entry: Mapping[str, Any]) -> boo
     if posixpath.normpath(entry["path"]) == posixpath.normpath(system.environment_file):
         return True
     return entry.get("required") is False and not (compose.root / compose.directory / entry["path"]).exists()
-
-
-def build_plan(
-    compose: Compose,
-    system: System,
-    revision: str,
-    arguments: Mapping[str, Any] | None = None,
-    values: Mapping[str, str] | None = None,
-) -> list[dict[str, Any]]:
-    """Return the images to build: `{service, image, services, build}`, one for all equal builds.
-
-    `image` is `<app_name>-<service>:<first 12 of the revision>` after the first service of that build;
-    `services` are those that run it, by their own `build` or by the name that the Compose file gives the
-    image. `build` is what is passed on of Compose's section: `context` relative to the root of the source (or a
-    URL), `dockerfile` and `target` where given, and `args`, texts that `arguments` (app_build_args) overrides.
-    `values` fill in variables: they end in the image's history and on command lines, so they hold no secret.
-    Services with an `image` in app_services are not built.
-    """
-    plans: dict[str, dict[str, Any]] = {}
-    names: dict[str, dict[str, Any]] = {}
-    values = values or {}
-    declared = {
-        name: service
-        for name, service in compose.services.items()
-        if name in system.services and not system.services[name].image
-    }
-    for name, service in declared.items():
-        if not service.get("build"):
-            continue
-        build = _build(compose, service["build"], arguments or {}, values)
-        plan = plans.setdefault(
-            json.dumps(build, sort_keys=True),
-            {
-                "service": name,
-                "image": f"{system.name}-{name}:{revision[:12]}",
-                "services": [],
-                "build": build,
-            },
-        )
-        plan["services"].append(name)
-        if service.get("image"):
-            names.setdefault(filled(str(service["image"]), values), plan)
-    for name, service in declared.items():
-        image = filled(str(service.get("image")), values)
-        if not service.get("build") and image in names:
-            names[image]["services"].append(name)
-    return list(plans.values())
-
-
-def _build(
-    compose: Compose, written: Mapping[str, Any], arguments: Mapping[str, Any], values: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return what is passed on of a service's build, with its variables filled in."""
-    context = filled(str(written.get("context") or "."), values)
-    if not _REMOTE.match(context):
-        context = posixpath.normpath(posixpath.join(compose.directory, context))
-    given = {**as_mapping(written.get("args")), **arguments}
-    # One without a value is the environment's; where that has none, the Dockerfile's default counts.
-    texts = {
-        name: values.get(name) if value is None else filled(argument_text(value), values)
-        for name, value in given.items()
-    }
-    build = {"context": context, "args": {name: text for name, text in texts.items() if text is not None}}
-    named = {key: filled(str(written[key]), values) for key in ("dockerfile", "target") if written.get(key)}
-    return {**build, **named}
-
-
-def images(
-    compose: Compose,
-    system: System,
-    plan: Sequence[Mapping[str, Any]],
-    values: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """Return the image of every declared service: its replacement, what is built for it, or what its file
-    names, filled in from `values`, which hold no secret: a reference ends on command lines.
-    """
-    built = {name: str(entry["image"]) for entry in plan for name in entry["services"]}
-    named = {
-        name: filled(str(compose.services.get(name, {}).get("image") or ""), values or {})
-        for name in system.services
-    }
-    found = {
-        name: service.image or built.get(name) or named[name] for name, service in system.services.items()
-    }
-    return {name: image for name, image in found.items() if image}
 
 
 def minimal(system: System, environment: bool) -> dict[str, Any]:

@@ -18,8 +18,8 @@ _OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _OURS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_OURS)
 
-from ansible.module_utils.slipway import compose as compose_files
-from ansible.module_utils.slipway import declared, environment, plan
+from ansible.module_utils.slipway import compose_images, declared, environment, plan
+from ansible.module_utils.slipway.compose import Compose
 from ansible.module_utils.slipway.compose_check import secret_names, secrets_in_images
 from ansible.module_utils.slipway.problems import listing
 from ansible.module_utils.slipway.release import ReleaseError, live
@@ -79,14 +79,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Return what a deploy would be made of, and a digest of each part."""
         variables, source = arguments["variables"], arguments["source"]
         found = declared.read(arguments, task_vars)
-        system, compose = found.system, compose_files.with_texts(found.compose, found.texts)
+        system, compose = found.system, found.compose
         build_args = variables.get("app_build_args") or {}
         values = _public(compose, found, variables, build_args)
         # What the environment says of these two is overruled: a build is of this revision, whatever it calls itself.
         release = {"REVISION": source["revision"][:12], "VERSION": source.get("version") or ""}
         given = {**values, **{name: text for name, text in release.items() if text}}
-        builds = compose_files.build_plan(compose, system, source["revision"], build_args, given)
-        references = compose_files.images(compose, system, builds, values)
+        builds = compose_images.build_plan(compose, system, source["revision"], build_args, given)
+        references = compose_images.images(compose, system, builds, values)
         built = {name for one in builds for name in one["services"]}
         before = live(records)
         key = (before or {}).get("environment_key") or secrets.token_hex(16)
@@ -137,7 +137,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 
 def _public(
-    compose: compose_files.Compose,
+    compose: Compose,
     found: declared.Declared,
     variables: dict[str, Any],
     build_args: dict[str, Any],

@@ -9,8 +9,6 @@ import pytest
 from ansible.module_utils.slipway.compose import (
     Compose,
     as_mapping,
-    build_plan,
-    images,
     load,
     minimal,
     mounts,
@@ -18,6 +16,7 @@ from ansible.module_utils.slipway.compose import (
     service_networks,
     with_texts,
 )
+from ansible.module_utils.slipway.compose_images import build_plan, images
 from ansible.module_utils.slipway.system import System
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.slipway import yamlfile
-from ansible.module_utils.slipway.compose import Compose, images, load, minimal
+from ansible.module_utils.slipway.compose import Compose, load, minimal
+from ansible.module_utils.slipway.compose_images import images
 from ansible.module_utils.slipway.override import colour_override, resources, stateful_override
 from ansible.module_utils.slipway.system import System
 

@@ -10,12 +10,11 @@ from typing import Any
 
 from ansible.module_utils.slipway.compose import (
     Compose,
-    build_plan,
-    images,
     load,
     mounts,
     service_networks,
 )
+from ansible.module_utils.slipway.compose_images import build_plan, images
 from ansible.module_utils.slipway.system import System
 
 TREE = {
