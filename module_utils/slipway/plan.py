@@ -85,8 +85,8 @@ def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Rec
         return {**current, "needed": False, "why": [], "previous_colour": current["colour"]}
     # What a release is made from; the rest of a record is what became of it.
     kept = (
-        "domain", "edge", "environment_key", "health", "images", "inputs", "revision", "routes", "servers", "services",
-        "system", "url", "version",
+        "domain", "edge", "environment_key", "health", "image_ids", "images", "inputs", "revision", "routes", "servers",
+        "services", "system", "url", "version",
     )  # fmt: skip
     return {
         **{key: target[key] for key in kept if key in target},

@@ -21,7 +21,10 @@ def test_first_release_on_empty_hosts_and_then_nothing_to_do(reviews: System) ->
     assert again.code == 0, again.output[-4000:]
     assert again.changed == 0, again.output[-4000:]
     assert {host: reviews.containers(host) for host in before} == before
-    assert len(reviews.records()) == 1
+    (record,) = reviews.records()
+    image, digest = record["images"]["web"], record["image_ids"]["web"]
+    assert digest.startswith("sha256:") and image.endswith(f"-{digest[7:19]}")
+    assert reviews.records("app1")[0]["images"] == record["images"]
 
 
 def test_a_container_that_was_restarted_once_is_no_reason_to_take_down_what_serves(reviews: System) -> None:
