@@ -62,6 +62,21 @@ def test_a_rollback_runs_from_the_files_of_the_older_release() -> None:
     assert made["version"] == "v1" and made["previous"] == newer["id"] and "live_from" not in made
 
 
+def test_a_rollback_is_made_of_the_images_of_the_older_release() -> None:
+    images = {"images": {"web": "shop-web:1-aaaa"}, "image_ids": {"web": "sha256:aaaa"}}
+    older = {**LIVE, **images, "live_until": "2026-11-21T22:00:00Z"}
+    newer = {
+        **LIVE,
+        "id": "20261121T215500Z-ccccccc",
+        "content": "20261121T215500Z-ccccccc",
+        "images": {"web": "shop-web:2-bbbb"},
+        "image_ids": {"web": "sha256:bbbb"},
+        "live_from": "2026-11-21T22:00:00Z",
+    }
+    made = plan.rollback([older, newer], "green", None)
+    assert {key: made[key] for key in images} == images
+
+
 def test_a_rollback_knows_whether_the_old_colour_still_runs() -> None:
     older = {**LIVE, "live_until": "2026-11-21T22:00:00Z"}
     newer = {**LIVE, "id": "20261121T215500Z-ccccccc", "content": "20261121T215500Z-ccccccc", "colour": "green",
