@@ -97,8 +97,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.edge import COLOURS
-from ansible.module_utils.slipway.project import Project, ProjectError, changed, public
+from ansible.module_utils.slipway.colours import COLOURS
+from ansible.module_utils.slipway.project import Project, ProjectError, changed, containers, public
 
 
 def named(arguments: dict[str, Any]) -> list[str]:
@@ -112,6 +112,7 @@ class Colours:
 
     def __init__(self, module: AnsibleModule) -> None:
         self.arguments = module.params
+        self.run = module.run_command
         self.projects = {}
         for colour in COLOURS:
             name, root = f"{self.arguments['name']}-{colour}", self.arguments["colours"].get(colour)
@@ -128,7 +129,8 @@ class Colours:
 
     def containers(self) -> dict[str, list[dict[str, Any]]]:
         """Return the containers by colour."""
-        return {colour: project.containers() for colour, project in self.projects.items()}
+        found = containers(self.run, [project.name for project in self.projects.values()])
+        return {colour: found[project.name] for colour, project in self.projects.items()}
 
     def services(self, colour: str, kind: str) -> list[str]:
         """Return the services of a colour on this host that are of a kind (web or worker)."""
@@ -143,32 +145,41 @@ class Colours:
             services += self.services(colour, "worker")
         return services
 
-    def apply(self) -> None:
-        """Bring the host to the wanted state; ProjectError where a container can't."""
+    def apply(self, before: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+        """Bring the host, which has the containers `before`, to the wanted state; return those it has then.
+
+        Raises ProjectError where a container can't.
+        """
+        touched = False
         workers = self.arguments["workers"]
         for colour in self.arguments["prepared"]:
             self.projects[colour].ensure()
         for colour in self.arguments["running"]:
-            self.up(colour, "web")
+            touched |= self.up(colour, "web", before[colour])
         if workers is not None:
+            # What is not a web service of either release is a worker.
+            web = {name for one in COLOURS for name in self.services(one, "web")}
             for colour in COLOURS:
-                # What is not a web service of either release is a worker.
-                web = {name for one in COLOURS for name in self.services(one, "web")}
-                idle = {found["service"] for found in self.projects[colour].containers()} - web
+                idle = {found["service"] for found in before[colour]} - web
                 if colour != workers and idle:
-                    self.projects[colour].stop(idle)
+                    touched |= self.projects[colour].stop(idle, before[colour])
             if workers != "none":
-                self.up(workers, "worker")
+                touched |= self.up(workers, "worker", before[workers])
         for colour in self.arguments["stopped"]:
-            self.projects[colour].stop()
+            touched |= self.projects[colour].stop()
         for colour in self.arguments["absent"]:
-            self.projects[colour].remove()
+            touched |= self.projects[colour].remove()
+        return self.containers() if touched else before
 
-    def up(self, colour: str, kind: str) -> None:
-        """Run the services of a colour that are of a kind (web or worker)."""
+    def up(self, colour: str, kind: str, there: list[dict[str, Any]]) -> bool:
+        """Run the services of a colour that are of a kind (web or worker); False where nothing had to be done."""
         if services := self.services(colour, kind):
             patience = {name: self.arguments[name] for name in ("wait", "timeout", "settled")}
-            self.projects[colour].up(services, recreate=True, listening=kind == "web", **patience)
+            moved: bool = self.projects[colour].up(
+                services, recreate=True, listening=kind == "web", there=there, **patience
+            )
+            return moved
+        return False
 
     def pending(self, before: dict[str, list[dict[str, Any]]]) -> list[str]:
         """Say what `apply` would change."""
@@ -226,8 +237,7 @@ def main() -> None:
                 },
                 containers={colour: public(found) for colour, found in before.items()},
             )
-        colours.apply()
-        after = colours.containers()
+        after = colours.apply(before)
     except ProjectError as error:
         module.fail_json(msg=str(error), logs=error.logs)
     module.exit_json(

@@ -101,14 +101,14 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway import edge
+from ansible.module_utils.slipway import colours, edge
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
-            "colour": {"type": "str", "choices": [*edge.COLOURS, "none"]},
+            "colour": {"type": "str", "choices": [*colours.COLOURS, "none"]},
             "domain": {"type": "str"},
             "port": {"type": "int", "default": 443},
             "tls": {"type": "bool", "default": True},
@@ -130,7 +130,7 @@ def main() -> None:
     )
     arguments = module.params
     directory, colour = arguments["directory"], arguments["colour"]
-    before = edge.pointed_at(directory)
+    before = colours.pointed_at(directory)
     result: dict[str, Any] = {"changed": False, "colour": before, "before": before}
     if not colour:
         module.exit_json(**result)
@@ -147,7 +147,7 @@ def main() -> None:
             **{**result, "changed": False},
         )
     start = time.monotonic()
-    edge.point(directory, colour)
+    colours.point(directory, colour)
     result.update(colour=colour, flip_ms=round((time.monotonic() - start) * 1000, 1))
     if colour != "none" and arguments["domain"]:
         address = edge.Address(
@@ -159,7 +159,7 @@ def main() -> None:
             )
         except edge.EdgeError as error:
             if arguments["back_on_failure"]:
-                edge.point(directory, before)
+                colours.point(directory, before)
                 result["colour"] = before
             back = f" The edge points at {result['colour']} again." if arguments["back_on_failure"] else ""
             module.fail_json(msg=f"{error}{back}", **result)

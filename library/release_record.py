@@ -119,7 +119,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway import release as core
-from ansible.module_utils.slipway.edge import pointed_at
+from ansible.module_utils.slipway.colours import pointed_at
 from ansible.module_utils.slipway.lock import Lock
 
 

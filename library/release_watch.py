@@ -101,7 +101,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway import edge
+from ansible.module_utils.slipway import colours, edge
 from ansible.module_utils.slipway.release import write_atomically
 
 
@@ -114,7 +114,7 @@ def watch(arguments: dict[str, Any], flags: Path) -> dict[str, Any]:
     in_a_row = 0
     deadline = time.monotonic() + arguments["seconds"]
     while time.monotonic() < deadline:
-        if edge.pointed_at(flags) != arguments["colour"]:
+        if colours.pointed_at(flags) != arguments["colour"]:
             return {**seen, "verdict": "ended"}
         start = time.monotonic()
         seen["probes"] += 1
@@ -153,7 +153,7 @@ def main() -> None:
     flags = root / "edge"
     seen = watch(arguments, flags)
     if seen["verdict"] == "fail" and arguments["previous_colour"] != "none":
-        edge.point(flags, arguments["previous_colour"])
+        colours.point(flags, arguments["previous_colour"])
         seen["turned_back_to"] = arguments["previous_colour"]
     write_atomically(root / "releases" / arguments["release"] / "watch.json", json.dumps(seen) + "\n")
     gates = [

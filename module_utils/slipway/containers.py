@@ -40,6 +40,7 @@ def summary(inspected: dict[str, Any]) -> Container:
         "oom_killed": bool(state.get("OOMKilled")),
         "error": state.get("Error", ""),
         "restarts": inspected.get("RestartCount", 0),
+        "created_at": _seconds(inspected.get("Created", "")),
         "started_at": state.get("StartedAt", ""),
         "pid": state.get("Pid", 0),
         "ports": ports,
@@ -58,13 +59,19 @@ def parse_inspect(output: str) -> list[Container]:
     )
 
 
-def uptime(container: Container, now: float) -> float:
-    """Return the seconds a container has been up at `now` (seconds since the epoch); 0 where it was never started."""
-    seconds, _, fraction = container["started_at"].rstrip("Z").partition(".")
+def _seconds(written: str) -> float:
+    """Return a time as Docker writes it, in seconds since the epoch; 0 for never."""
+    seconds, _, fraction = written.rstrip("Z").partition(".")
     # Docker writes nanoseconds without trailing zeros, and the year 1 for never.
     if not seconds or seconds.startswith("0001"):
         return 0.0
-    return now - calendar.timegm(time.strptime(seconds, "%Y-%m-%dT%H:%M:%S")) - float(f"0.{fraction or 0}")
+    return calendar.timegm(time.strptime(seconds, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")
+
+
+def uptime(container: Container, now: float) -> float:
+    """Return the seconds a container has been up at `now` (seconds since the epoch); 0 where it was never started."""
+    started = _seconds(container["started_at"])
+    return now - started if started else 0.0
 
 
 def readiness(container: Container, uptime: float, settled: float, restarts: int = 0) -> str:

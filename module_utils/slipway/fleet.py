@@ -35,6 +35,11 @@ def free_address(subnet: str, taken: set[str]) -> str:
     )
 
 
+def _start(container: Any) -> str:
+    """Return what tells this start of this container from every other."""
+    return f"{container.id}@{container.attrs['State']['StartedAt']}"
+
+
 class Fleet:
     """The containers, network and files of one embedded fleet."""
 
@@ -71,16 +76,18 @@ class Fleet:
         if created:
             self._require_image()
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        entered = self._entered()
         key = self._key()
         network = self._network()
         for host in created:
             existing[host] = self._create(host, network)
         for host in started:
             existing[host].start()
+        variables = {host: self._variables(existing[host], key) for host in hosts}
+        new = [host for host in hosts if host in started or _start(existing[host]) not in entered]
         with ThreadPoolExecutor(max_workers=len(hosts) or 1) as pool:
-            host_keys = pool.map(lambda host: self._let_in(existing[host], key, timeout), hosts)
-            variables = {host: self._variables(existing[host], key) for host in hosts}
-            self._know({variables[host]["ansible_host"]: line for host, line in zip(hosts, host_keys)})
+            host_keys = pool.map(lambda host: self._let_in(existing[host], key, timeout), new)
+            self._know({variables[host]["ansible_host"]: line for host, line in zip(new, host_keys)})
         self._write(variables)
         return {**result, "hosts": variables}
 
@@ -166,6 +173,13 @@ class Fleet:
         container.start()
         return container
 
+    def _entered(self) -> set[str]:
+        """Return the starts of containers that let this directory's key in: the comments in `known_hosts`."""
+        known_hosts = self.directory / "known_hosts"
+        if not known_hosts.exists() or not (self.directory / "id_ed25519").exists():
+            return set()
+        return {line.rpartition(" ")[2] for line in known_hosts.read_text().splitlines()}
+
     def _know(self, host_keys: dict[str, str]) -> None:
         """Have `known_hosts` say these keys of these addresses."""
         known_hosts = self.directory / "known_hosts"
@@ -191,7 +205,10 @@ class Fleet:
         }
 
     def _let_in(self, container: Any, key: Path, timeout: int) -> str:
-        """Let the fleet's key log in, and return the key of the host; both through the engine, past the network."""
+        """Let the fleet's key log in, and return the key of the host with the container's start as its comment.
+
+        Both through the engine, past the network.
+        """
         # sshd is looked for, not only its key: the first connection must not be refused. The fleet may have been made
         # from another checkout, with another key.
         keys = "/root/.ssh/authorized_keys"
@@ -205,7 +222,8 @@ class Fleet:
         while True:
             code, output = container.exec_run(["sh", "-c", script])
             if code == 0:
-                return str(output.decode().strip())
+                container.reload()
+                return f"{output.decode().strip()} {_start(container)}"
             if time.monotonic() > deadline:
                 raise FleetError(
                     f"Container {container.name} did not start SSH in time."

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import environment, role_variables
+from .colours import COLOURS
 from .compose import Compose, load
 from .compose_check import check as check_compose
 from .compose_check import compose_says, is_moving
@@ -25,7 +26,7 @@ from .declaration import (
     schema_faults,
 )
 from .problems import Problem, suggestion
-from .system import COLOURS, MAX_WEB_SERVICES, Service, System
+from .system import MAX_WEB_SERVICES, Service, System
 from .yamlfile import Document, parse
 from .yamlfile import Path as Keys
 

@@ -12,7 +12,10 @@ Paths are taken as they are: `~` is not expanded.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Collection
@@ -143,7 +146,25 @@ def prepared(module: str) -> tuple[dict[str, str], dict[str, Any]]:
     Called when its action plugin is loaded, which ansible-playbook does before it forks: once a run, not once a task.
     """
     sources = texts(module)
-    return sources, argument_spec(module, sources[module])
+    return sources, _remembered(module, sources)
+
+
+def _remembered(module: str, sources: dict[str, str]) -> dict[str, Any]:
+    """Return the argument spec of a module, kept in var/cache by its texts: it costs all the imports of the module."""
+    texts_now = hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
+    path = PROJECT / "var" / "cache" / "lean" / f"{module}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        known = json.loads(path.read_text())
+        if known["texts"] == texts_now:
+            return dict(known["spec"])
+    spec = argument_spec(module, sources[module])
+    with contextlib.suppress(OSError, TypeError):
+        text = json.dumps({"texts": texts_now, "spec": spec})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_text(text)
+        fresh.replace(path)
+    return spec
 
 
 class LeanAction(ActionBase):  # type: ignore[misc]

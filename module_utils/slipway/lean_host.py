@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 import types
 from importlib.machinery import ModuleSpec
@@ -64,6 +62,9 @@ class HostModule:
 
     def run_command(self, args: list[str]) -> tuple[int, str, str]:
         """Run a command; (127, '', why) where there is no such program."""
+        # Imported where they are used: most modules need neither, and each host and task would wait for both.
+        import subprocess
+
         try:
             done = subprocess.run(  # noqa: S603 - whoever calls names the command
                 args,
@@ -79,6 +80,8 @@ class HostModule:
 
     def get_bin_path(self, name: str) -> str | None:
         """Return where a program lies; looks into the sbin directories too."""
+        import shutil
+
         return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
 
     def _end(self, result: dict[str, Any]) -> NoReturn:

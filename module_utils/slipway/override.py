@@ -19,8 +19,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .colours import COLOURS
 from .compose import Compose, mounts, service_networks
-from .system import COLOURS, Service, System
+from .system import Service, System
 from .yamlfile import RESET, Override
 
 LOGGING = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "5"}}

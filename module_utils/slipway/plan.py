@@ -8,7 +8,7 @@ import hashlib
 import json
 from typing import Any
 
-from .edge import other
+from .colours import other
 from .release import Record, live, release_id, rollback_target, same_content
 
 # How the inputs of a release are called when a person is told what has changed.

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-COLOURS = ("blue", "green")
+from .colours import COLOURS
+
 RELEASED = ("web", "worker")
 PORTS_PER_SERVICE = 20  # the highest number of replicas of a web service
 PORTS_PER_COLOUR = 100

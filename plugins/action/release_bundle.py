@@ -20,8 +20,9 @@ if _OURS not in ansible.module_utils.__path__:
 
 from ansible.module_utils.slipway import compose as compose_files
 from ansible.module_utils.slipway import declared, environment, override
+from ansible.module_utils.slipway.colours import COLOURS
 from ansible.module_utils.slipway.lean import LeanAction, prepared
-from ansible.module_utils.slipway.system import COLOURS, System
+from ansible.module_utils.slipway.system import System
 from ansible.module_utils.slipway.yamlfile import dump
 
 prepared("release_files")
@@ -60,6 +61,7 @@ class ActionModule(LeanAction):  # type: ignore[misc]
                 files[f"{directory}/slipway-{colour}.yaml"] = dump(over)
             spec["web"] = [name for name in release["services"]["web"] if name in running]
             spec["worker"] = [name for name in release["services"]["worker"] if name in running]
+            spec["replicas"] = {service.name: service.replicas for service in system.released_on(host)}
             files[f"{directory}/colour.json"] = json.dumps(spec, indent=2) + "\n"
         if system.stateful_on(host):
             files.update({f"stateful/{name}": text for name, text in shared.items()})

@@ -19,11 +19,11 @@ if _OURS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_OURS)
 
 from ansible.module_utils.slipway import compose_images, declared, environment, plan
+from ansible.module_utils.slipway.colours import COLOURS
 from ansible.module_utils.slipway.compose import Compose
 from ansible.module_utils.slipway.compose_check import secret_names, secrets_in_images
 from ansible.module_utils.slipway.problems import listing
 from ansible.module_utils.slipway.release import ReleaseError, live
-from ansible.module_utils.slipway.system import COLOURS
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

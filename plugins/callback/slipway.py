@@ -84,6 +84,7 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
             sys.stdout.reconfigure(line_buffering=True)
         self._run: Run | None = None
         self._report_path: Path | None = None
+        self._unopened: Any = None
         self._settled = False
         self._previous: dict[str, Any] | None = None
         self._host_width = 8
@@ -104,8 +105,19 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
                 self._print(screen.line("plan", "check mode: says what would be done, changes nothing"))
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        self._play = play
+        self._play = self._unopened = play
         self._shown.clear()
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        # A play that a `meta` task ends at once is not mentioned.
+        if task.action not in C._ACTION_META:
+            self._open_play()
+        super().v2_playbook_on_task_start(task, is_conditional)
+
+    def _open_play(self) -> None:
+        play, self._unopened = self._unopened, None
+        if play is None:
+            return
         phase = play.vars.get("slipway_phase")
         previous = self._started.pause()
         name = play.get_name().strip()
@@ -113,9 +125,11 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
         self._print("\n" + screen.banner(name, previous, self._display.columns), C.COLOR_HIGHLIGHT)
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
+        self._open_play()
         self._print(screen.line("", "no host of the inventory belongs to this"), C.COLOR_SKIP)
 
     def v2_playbook_on_no_hosts_remaining(self) -> None:
+        self._open_play()
         self._print(screen.line("stopped", "no host is left to go on with"), C.COLOR_ERROR)
 
     def v2_playbook_on_include(self, included_file: Any) -> None:

@@ -129,3 +129,19 @@ def test_the_edge_is_not_turned_to_a_colour_that_does_not_answer(tmp_path: Path)
     said = run("edge_switch", arguments)
     assert said["failed"] and "127.0.0.1:1" in said["msg"] and said["colour"] == "blue"
     assert [path.name for path in tmp_path.iterdir()] == ["blue"]
+
+
+def test_the_arguments_of_a_module_are_read_anew_when_its_text_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lean, "PROJECT", tmp_path)
+    text = "from ansible.module_utils.basic import AnsibleModule\ndef main():\n    AnsibleModule(argument_spec={})\n"
+    first = lean._remembered("one", {"one": text})
+    assert first == {"argument_spec": {}}
+    cached = tmp_path / "var" / "cache" / "lean" / "one.json"
+    changed = json.loads(cached.read_text())
+    cached.write_text(json.dumps({**changed, "spec": {"argument_spec": {"seen": {}}}}))
+    assert lean._remembered("one", {"one": text}) == {"argument_spec": {"seen": {}}}
+    assert lean._remembered("one", {"one": f"{text}\n# edited"}) == first
+    cached.write_text("{ half")
+    assert lean._remembered("one", {"one": text}) == first

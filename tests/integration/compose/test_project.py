@@ -40,6 +40,65 @@ def project(tmp_path: Path) -> Iterator[Project]:
     made.remove()
 
 
+@pytest.fixture
+def released(tmp_path: Path) -> Iterator[tuple[Project, list[str]]]:
+    """A project of two replicas as a release has it, and which Compose commands it has run."""
+    root = tmp_path / "20261122T100000Z-abcdef1"
+    root.mkdir()
+    (root / "compose.yaml").write_text(COMPOSE)
+    labelled = "services: {steady: {labels: {slipway.release: 20261122T100000Z-abcdef1}, scale: 2}}"
+    (root / "slipway-blue.yaml").write_text(labelled)
+    (root / ".env").touch()
+    spec = {"files": ["compose.yaml"], "env_file": ".env", "directory": "", "replicas": {"steady": 2}}
+    (root / "colour.json").write_text(json.dumps(spec))
+    composed: list[str] = []
+
+    def watched(command: list[str]) -> tuple[int, str, str]:
+        composed.extend(command[command.index("--file") :][-1:] if "compose" in command else [])
+        return run(command)
+
+    made = Project.of(watched, "slipway-test-released", str(root), "colour.json", "slipway-blue.yaml")
+    made.remove()
+    made.up(["steady"], recreate=True, timeout=20, settled=0)
+    composed.clear()
+    yield made, composed
+    made.remove()
+
+
+def ids(project: Project) -> set[str]:
+    return {found["id"] for found in project.containers() if found["status"] == "running"}
+
+
+def test_containers_of_the_same_files_are_started_without_compose(
+    released: tuple[Project, list[str]],
+) -> None:
+    project, composed = released
+    before = ids(project)
+    project.up(["steady"], recreate=True, timeout=20, settled=0)
+    assert ids(project) == before and not composed
+    project.stop()
+    assert not ids(project)
+    project.up(["steady"], recreate=True, timeout=20, settled=0)
+    assert ids(project) == before and not composed
+
+
+@pytest.mark.parametrize("what", ["a file", "a replica", "the network"])
+def test_where_anything_else_is_so_compose_looks(released: tuple[Project, list[str]], what: str) -> None:
+    project, composed = released
+    before = ids(project)
+    if what == "a file":
+        assert project.root
+        (project.root / "compose.yaml").write_text(COMPOSE.replace("60", "61"))
+    elif what == "a replica":
+        project.docker("rm", "--force", next(iter(before)))
+    else:
+        project.stop()
+        project.docker("network", "rm", f"{project.name}_default")
+    project.up(["steady"], recreate=True, timeout=20, settled=0)
+    assert composed
+    assert len(ids(project)) == 2 and ids(project) != before
+
+
 def up(project: Project, service: str, settled: float = 2, wait: bool = True) -> Container:
     """Start a service and return its container."""
     project.up([service], recreate=True, timeout=20, settled=settled, wait=wait)

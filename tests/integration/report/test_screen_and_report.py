@@ -112,6 +112,22 @@ def gate(name: str, value: Any, limit: Any, verdict: str, **more: Any) -> dict[s
     return {"name": name, "value": value, "limit": limit, "verdict": verdict, **more}
 
 
+def test_a_play_that_ends_at_once_is_not_mentioned(project: Project) -> None:
+    end = {"name": "not today", "ansible.builtin.meta": "end_play", "when": "true"}
+    told = {"name": "told", "ansible.builtin.debug": {"msg": "here I am"}}
+    outcome = project.run(
+        [
+            play("Ended", "start", end, told),
+            play("Begun", "verify", BEGIN, told),
+            play("Silent", "switch", end),
+        ]
+    )
+    assert outcome.code == 0
+    assert "== Begun" in outcome.screen and "here I am" in outcome.screen
+    assert "Ended" not in outcome.screen and "Silent" not in outcome.screen
+    assert [phase["phase"] for phase in outcome.report["phases"]] == ["verify"]
+
+
 def test_a_release_that_works(project: Project) -> None:
     outcome = project.run(
         [
