@@ -85,8 +85,8 @@ def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Rec
         return {**current, "needed": False, "why": [], "previous_colour": current["colour"]}
     # What a release is made from; the rest of a record is what became of it.
     kept = (
-        "domain", "edge", "environment_key", "health", "image_ids", "images", "inputs", "revision", "routes", "servers",
-        "services", "system", "url", "version",
+        "app_hosts", "domain", "edge", "environment_key", "health", "image_ids", "images", "inputs", "revision", "routes",
+        "servers", "services", "system", "url", "version",
     )  # fmt: skip
     return {
         **{key: target[key] for key in kept if key in target},
@@ -107,3 +107,34 @@ def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Rec
             current and current.get("keeps_warm") and current.get("previous_content") == same_content(target)
         ),
     }
+
+
+def present(planned: Record, before: Record | None, app_hosts: list[str]) -> tuple[Record, list[str]]:
+    """Return a planned release as the app hosts of today can run it, and what of it then runs nowhere.
+
+    A rollback goes to what ran on the hosts of its time. Those that have left the inventory since are not asked, and
+    those that have joined it have no files of that release.
+    """
+    left = [host for host in planned.get("app_hosts", {}) if host not in app_hosts]
+    was = (before or {}).get("app_hosts")
+    known = {
+        **planned,
+        "previous_app_hosts": app_hosts if was is None else [h for h in was if h in app_hosts],
+    }
+    if not left:
+        return known, []
+    hosts = {host: one for host, one in planned["app_hosts"].items() if host not in left}
+    gone = {planned["app_hosts"][host]["address"] for host in left} - {
+        one["address"] for one in hosts.values()
+    }
+    servers = {
+        service: {
+            colour: [address for address in addresses if address.rpartition(":")[0] not in gone]
+            for colour, addresses in colours.items()
+        }
+        for service, colours in planned["servers"].items()
+    }
+    ran = {service for host in left for service in planned["app_hosts"][host]["services"]}
+    runs = {service for one in hosts.values() for service in one["services"]}
+    # The edge has to forget them.
+    return {**known, "app_hosts": hosts, "servers": servers, "edge_stays": False}, sorted(ran - runs)

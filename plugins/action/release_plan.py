@@ -46,6 +46,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except (ReleaseError, plan.NothingToGoBackTo) as error:
             raise AnsibleActionFail(str(error)) from error
         before = live(records)
+        app_hosts = list((task_vars or {}).get("groups", {}).get("app", []))
+        planned, nowhere = plan.present(planned, before, app_hosts)
+        result["gates"] = [_without(service, planned) for service in nowhere]
         planned["previous_content"] = before["content"] if before else None
         planned["upstreams"] = _upstreams(planned, before)
         # What must answer before the edge turns to the colour.
@@ -122,6 +125,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 }
                 for one in web
             },
+            "app_hosts": {
+                host: {
+                    "address": system.addresses[host],
+                    "services": [one.name for one in system.released_on(host)],
+                }
+                for host in system.app_hosts
+            },
             "edge": arguments["edge_settings"],
             "environment_key": key,
         }
@@ -155,6 +165,18 @@ def _public(
 def _build(one: dict[str, Any]) -> dict[str, Any]:
     """Return an entry of the build plan as image_build takes it."""
     return {"service": one["service"], "tag": one["image"], **one["build"]}
+
+
+def _without(service: str, planned: dict[str, Any]) -> dict[str, Any]:
+    """Return the gate for a service that no host of a release runs any more."""
+    return {
+        "name": f"{service} runs",
+        "value": "nowhere",
+        "limit": "on a host",
+        "verdict": "warn",
+        "detail": f"the hosts that had it have left the inventory since {planned['content']};"
+        " put one back, or ship a release with deploy.yml",
+    }
 
 
 def _upstreams(planned: dict[str, Any], before: dict[str, Any] | None) -> dict[str, dict[str, list[str]]]:

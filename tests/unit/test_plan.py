@@ -90,3 +90,41 @@ def test_a_rollback_knows_whether_the_old_colour_still_runs() -> None:
 def test_no_release_to_go_back_to_is_said() -> None:
     with pytest.raises(plan.NothingToGoBackTo, match=LIVE["id"]):
         plan.rollback([LIVE], "blue", None)
+
+
+def on(*hosts: str, worker: str = "") -> dict[str, Any]:
+    """The hosts of a release: what runs where."""
+    return {
+        host: {"address": f"10.0.0.{number}", "services": ["web", "worker"] if host == worker else ["web"]}
+        for number, host in enumerate(("app1", "app2", "app3"), 1)
+        if host in hosts
+    }
+
+
+def servers(*numbers: int) -> dict[str, dict[str, list[str]]]:
+    return {"web": {"blue": [f"10.0.0.{n}:1" for n in numbers], "green": [f"10.0.0.{n}:2" for n in numbers]}}
+
+
+def test_a_host_that_has_left_is_not_gone_back_to() -> None:
+    target = {"app_hosts": on("app1", "app2", worker="app1"), "servers": servers(1, 2), "edge_stays": True}
+    before = {"app_hosts": on("app1", "app2")}
+    made, nowhere = plan.present(target, before, ["app1", "app2"])
+    assert made == {**target, "previous_app_hosts": ["app1", "app2"]} and nowhere == []
+    made, nowhere = plan.present(target, before, ["app1"])
+    assert made["servers"] == servers(1) and list(made["app_hosts"]) == ["app1"] and nowhere == []
+    assert made["edge_stays"] is False and made["previous_app_hosts"] == ["app1"]
+    made, nowhere = plan.present(target, before, ["app2"])
+    assert made["servers"] == servers(2) and nowhere == ["worker"]
+
+
+def test_a_host_that_has_joined_since_has_nothing_of_the_older_release() -> None:
+    target = {"app_hosts": on("app1"), "servers": servers(1), "edge_stays": True}
+    made, _ = plan.present(target, {"app_hosts": on("app1", "app3")}, ["app1", "app3"])
+    assert list(made["app_hosts"]) == ["app1"] and made["previous_app_hosts"] == ["app1", "app3"]
+    assert made["edge_stays"] is True
+
+
+def test_records_that_do_not_name_hosts_are_of_all() -> None:
+    made, nowhere = plan.present({"servers": servers(1)}, {}, ["app1", "app2"])
+    assert made["previous_app_hosts"] == ["app1", "app2"] and "app_hosts" not in made and nowhere == []
+    assert plan.present({"servers": {}}, None, ["app1"])[0]["previous_app_hosts"] == ["app1"]
