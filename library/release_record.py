@@ -18,7 +18,8 @@ options:
       - V(read) changes nothing.
       - V(begun) writes the record of a release that starts, O(data) being its content, and makes the directories of the system.
       - V(phase) notes that the release has come to phase O(phase), and merges O(data).
-      - V(closed) ends the release with O(verdict), and removes the oldest releases beyond O(keep) that nothing needs.
+      - V(closed) ends the release with O(verdict), and removes the oldest releases beyond O(keep) that nothing needs,
+        with the images that only they had.
       - V(synced) makes the records equal to O(records), those of the host that leads; none is removed.
     choices: [read, begun, phase, closed, synced]
     default: read
@@ -108,8 +109,8 @@ removed:
   description: Ids of the releases that were removed.
   returned: state is closed
   type: list
-unused_images:
-  description: Images that only those had.
+removed_images:
+  description: Images that only those had, as far as no container uses them.
   returned: state is closed
   type: list
 """
@@ -194,7 +195,10 @@ def main() -> None:
             keep = 0 if module.check_mode else arguments["keep"]
             removed = releases.prune(keep) if keep else []
             result["removed"] = [one["id"] for one in removed]
-            result["unused_images"] = core.unused_images(removed, releases.all())
+            unused = core.unused_images(removed, releases.all()) if module.get_bin_path("docker") else []
+            result["removed_images"] = [
+                image for image in unused if module.run_command(["docker", "image", "rm", image])[0] == 0
+            ]
             ended = releases.read(arguments["release"])
             result["report"] = {
                 "release": {key: ended.get(key) for key in ("id", "system", "verdict", "reason")}

@@ -156,11 +156,13 @@ def main() -> None:
     for number in range(runs):
         before = live(system)
         forget(images)
-        release = checked(system.deploy("v2", release_keep_warm=True))
+        release = checked(system.deploy("v2"))
         releases.append(release.seconds)
         phases = next(line for line in release.output.splitlines() if line.startswith("time "))
         flips += [float(found) for found in re.findall(r"of 12 in (\d+) ms", release.output)]
         preflight.append(sum(float(n) for n in re.findall(r"preflight (\d+\.?\d*) s,", phases)[-1:]))
+        cold.append(checked(system.rollback()).seconds)
+        checked(system.deploy("v2", release_keep_warm=True))
         warm.append(checked(system.rollback(release_keep_warm=True)).seconds)
         now = live(system)
         both(f"docker ps -aq --filter label=com.docker.compose.project=reviews-{'green' if now['colour'] == 'blue' else 'blue'}"
@@ -182,8 +184,6 @@ def main() -> None:
         both(compose(v2["content"], other, "down"))
         on("app1", compose(now["content"], now["colour"], "up -d --no-deps --wait worker"))
         nothing.append(checked(system.deploy("v1")).seconds)
-        checked(system.deploy("v2"))
-        cold.append(checked(system.rollback()).seconds)
         print(
             f"run {number + 1}: release {releases[-1]:.1f} s, floor {floors[-1]:.1f} s, was {before['version']}",
             flush=True,
