@@ -48,12 +48,13 @@ options:
     type: dict
     default: {}
   timeout:
-    description: Seconds until every container must be ready.
+    description: Seconds until every container must be ready, and another call on this host must have ended.
     type: int
     default: 120
   wait:
     description:
-      - Return when every container is ready. V(false) returns when they have been started, for a call that waits later.
+      - Return when every container is ready. V(false) returns at once, and the host does what is asked for in the background;
+        the next call on this host begins when it has been done, and says what went wrong.
     type: bool
     default: true
   settled:
@@ -98,6 +99,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway.colours import COLOURS
+from ansible.module_utils.slipway.host_lock import Busy, alone, detach
 from ansible.module_utils.slipway.project import Project, ProjectError, changed, containers, public
 
 
@@ -205,6 +207,16 @@ def state(containers: dict[str, list[dict[str, Any]]]) -> str:
     )
 
 
+def coming(colours: Colours, before: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return the result that says what is going to change."""
+    todo = colours.pending(before)
+    return {
+        "changed": bool(todo),
+        "diff": {"before": state(before), "after": state(before) + "".join(f"{line}\n" for line in todo)},
+        "containers": {colour: public(found) for colour, found in before.items()},
+    }
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -226,20 +238,15 @@ def main() -> None:
         module.fail_json(msg=f"`colours` does not say which files {', '.join(unknown)} runs from.")
     try:
         colours = Colours(module)
-        before = colours.containers()
         if module.check_mode:
-            todo = colours.pending(before)
-            module.exit_json(
-                changed=bool(todo),
-                diff={
-                    "before": state(before),
-                    "after": state(before) + "".join(f"{line}\n" for line in todo),
-                },
-                containers={colour: public(found) for colour, found in before.items()},
-            )
-        after = colours.apply(before)
-    except ProjectError as error:
-        module.fail_json(msg=str(error), logs=error.logs)
+            module.exit_json(**coming(colours, colours.containers()))
+        with alone(module.params["name"], module.params["timeout"]):
+            before = colours.containers()
+            if not module.params["wait"] and not detach():
+                module.exit_json(**coming(colours, before))
+            after = colours.apply(before)
+    except (ProjectError, Busy) as error:
+        module.fail_json(msg=str(error), logs=getattr(error, "logs", {}))
     module.exit_json(
         changed=any(changed(before[colour], after[colour]) for colour in COLOURS)
         or any(before[colour] and not after[colour] for colour in COLOURS),
