@@ -242,9 +242,12 @@ def main() -> None:
             module.exit_json(**coming(colours, colours.containers()))
         with alone(module.params["name"], module.params["timeout"]):
             before = colours.containers()
-            if not module.params["wait"] and not detach():
+            if not module.params["wait"]:
+                if detach():
+                    colours.apply(before)
                 module.exit_json(**coming(colours, before))
-            after = colours.apply(before)
+        # Not held any longer: whoever comes after a run that died here must not have to wait for what is left of it.
+        after = colours.apply(before)
     except (ProjectError, Busy) as error:
         module.fail_json(msg=str(error), logs=getattr(error, "logs", {}))
     module.exit_json(

@@ -1,6 +1,6 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One at a time on a host: whoever changes the containers of a system, also in the background."""
+"""What a module does on a host in the background, and how the next one waits for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DIRECTORY = Path("/run")
 
 
 class Busy(Exception):
-    """Somebody else is still at work."""
+    """What goes on in the background has not ended."""
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def alone(name: str, patience: float) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > end:
                     raise Busy(
-                        f"Another run is still changing the containers of {name} on this host, for {patience:.0f} s now."
+                        f"The containers of {name} on this host are being changed in the background, for {patience:.0f} s now."
                         f" See which process: fuser -v {path}"
                     ) from None
                 time.sleep(0.05)
