@@ -51,14 +51,17 @@ def record(root: Path, **arguments: Any) -> dict[str, Any]:
 
 
 def test_images_of_forgotten_releases_go_unless_something_uses_them(images: None, tmp_path: Path) -> None:
+    removed = []
     for number, name in enumerate(NAMES):
         identifier = f"20261121T21000{number}Z-1a2b3c{number}"
         data = {"system": "shop", "content": identifier, "colour": "blue", "images": {"web": name}}
         record(tmp_path, state="begun", release=identifier, data=data)
         closed = record(tmp_path, state="closed", release=identifier, verdict="live", keep=2)
         assert not closed.get("failed"), closed
+        removed += closed["removed_images"]
     left = sh(
         "docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "slipway-test-forgotten"
     ).split()
     assert sorted(left) == NAMES[1:], closed
-    assert closed["removed_images"] == []
+    # When, is another matter: releases of one second have no order.
+    assert removed == NAMES[:1]
