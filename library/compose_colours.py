@@ -48,7 +48,7 @@ options:
     type: dict
     default: {}
   timeout:
-    description: Seconds until every container must be ready, and another call on this host must have ended.
+    description: Seconds until every container must be ready.
     type: int
     default: 120
   wait:
@@ -94,12 +94,13 @@ logs:
   type: dict
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway.colours import COLOURS
-from ansible.module_utils.slipway.host_lock import Busy, alone, detach
+from ansible.module_utils.slipway.host_lock import Busy, alone, detach, promise
 from ansible.module_utils.slipway.project import Project, ProjectError, changed, containers, public
 
 
@@ -133,6 +134,16 @@ class Colours:
         """Return the containers by colour."""
         found = containers(self.run, [project.name for project in self.projects.values()])
         return {colour: found[project.name] for colour, project in self.projects.items()}
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether nobody else may be at it meanwhile.
+
+        Not where only web services are started: the edge may be waiting to be turned back to them, and is not to wait for
+        workers that take their time to end.
+        """
+        asked = self.arguments
+        return asked["workers"] is not None or bool(asked["stopped"] or asked["absent"]) or not asked["wait"]
 
     def services(self, colour: str, kind: str) -> list[str]:
         """Return the services of a colour on this host that are of a kind (web or worker)."""
@@ -207,6 +218,11 @@ def state(containers: dict[str, list[dict[str, Any]]]) -> str:
     )
 
 
+def longest_stop(containers: dict[str, list[dict[str, Any]]]) -> float:
+    """Return the seconds that a container may take to end, the slowest of all."""
+    return float(max((found["stop_timeout"] for all_ in containers.values() for found in all_), default=0))
+
+
 def coming(colours: Colours, before: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Return the result that says what is going to change."""
     todo = colours.pending(before)
@@ -240,14 +256,16 @@ def main() -> None:
         colours = Colours(module)
         if module.check_mode:
             module.exit_json(**coming(colours, colours.containers()))
-        with alone(module.params["name"], module.params["timeout"]):
+        timeout = module.params["timeout"]
+        with alone(module.params["name"], timeout) if colours.exclusive else nullcontext(-1) as lock:
             before = colours.containers()
+            if colours.exclusive:
+                promise(lock, timeout + longest_stop(before))
             if not module.params["wait"]:
-                if detach():
-                    colours.apply(before)
-                module.exit_json(**coming(colours, before))
-        # Not held any longer: whoever comes after a run that died here must not have to wait for what is left of it.
-        after = colours.apply(before)
+                if not detach():
+                    module.exit_json(**coming(colours, before))
+                promise(lock, timeout + longest_stop(before))
+            after = colours.apply(before)
     except (ProjectError, Busy) as error:
         module.fail_json(msg=str(error), logs=getattr(error, "logs", {}))
     module.exit_json(

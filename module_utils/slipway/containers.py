@@ -42,6 +42,10 @@ def summary(inspected: dict[str, Any]) -> Container:
         "restarts": inspected.get("RestartCount", 0),
         "created_at": _seconds(inspected.get("Created", "")),
         "started_at": state.get("StartedAt", ""),
+        # Docker's own default.
+        "stop_timeout": 10
+        if inspected["Config"].get("StopTimeout") is None
+        else inspected["Config"]["StopTimeout"],
         "pid": state.get("Pid", 0),
         "ports": ports,
     }

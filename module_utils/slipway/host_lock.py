@@ -1,6 +1,6 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a module does on a host in the background, and how the next one waits for it."""
+"""One at a time on a host, also in the background and when whoever had begun has died."""
 
 from __future__ import annotations
 
@@ -15,30 +15,44 @@ DIRECTORY = Path("/run")
 
 
 class Busy(Exception):
-    """What goes on in the background has not ended."""
+    """Somebody else is at work for longer than they said they would be."""
 
 
 @contextmanager
-def alone(name: str, patience: float) -> Iterator[None]:
-    """Wait until nobody else on this host holds the lock `name`, for `patience` seconds. Raises Busy after that.
+def alone(name: str, seconds: float) -> Iterator[int]:
+    """Hold the lock `name` of this host, at most for `seconds`; wait for whoever has it, as long as they said.
 
-    A process that is forked meanwhile keeps the lock until it ends, however it ends.
+    Yields its descriptor, for `promise`. A process that is forked meanwhile keeps the lock until it ends, however it
+    ends. Raises Busy.
     """
     path = DIRECTORY / f"slipway-{name}.lock"
-    end = time.monotonic() + patience
-    with path.open("a") as held:
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as held:
+        begin, overdue = time.time(), ""
         while True:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > end:
+                held.seek(0)
+                said = held.read()
+                until, _, process = said.strip().partition(" ")
+                late = bool(until) and time.time() > float(until)
+                # Twice: whoever has just got the lock may not have written yet.
+                if late and said == overdue:
                     raise Busy(
-                        f"The containers of {name} on this host are being changed in the background, for {patience:.0f} s now."
-                        f" See which process: fuser -v {path}"
+                        f"Process {process} on this host is still changing the containers of {name}, after"
+                        f" {time.time() - begin:.0f} s of waiting. See what it does: ps -fp {process}"
                     ) from None
+                overdue = said if late else ""
                 time.sleep(0.05)
-        yield
+        promise(held.fileno(), seconds)
+        yield held.fileno()
+
+
+def promise(descriptor: int, seconds: float) -> None:
+    """Write into the lock's file until when this process has it at most."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{time.time() + seconds:.0f} {os.getpid()}\n".encode(), 0)
 
 
 def detach() -> bool:

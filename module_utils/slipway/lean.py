@@ -153,7 +153,7 @@ def _remembered(module: str, sources: dict[str, str]) -> dict[str, Any]:
     """Return the argument spec of a module, kept in var/cache by its texts: it costs all the imports of the module."""
     texts_now = hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
     path = PROJECT / "var" / "cache" / "lean" / f"{module}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(path.read_text())
         if known["texts"] == texts_now:
             return dict(known["spec"])

@@ -113,7 +113,7 @@ def present(planned: Record, before: Record | None, app_hosts: list[str]) -> tup
     """Return a planned release as the app hosts of today can run it, and what of it then runs nowhere.
 
     A rollback goes to what ran on the hosts of its time. Those that have left the inventory since are not asked, and
-    those that have joined it have no files of that release.
+    those that have joined it have no files of that release. Raises NothingToGoBackTo where none is left to serve.
     """
     left = [host for host in planned.get("app_hosts", {}) if host not in app_hosts]
     was = (before or {}).get("app_hosts")
@@ -134,6 +134,12 @@ def present(planned: Record, before: Record | None, app_hosts: list[str]) -> tup
         }
         for service, colours in planned["servers"].items()
     }
+    empty = [service for service, colours in servers.items() if not any(colours.values())]
+    if empty:
+        raise NothingToGoBackTo(
+            f"Release {planned['content']} can't be gone back to: {', '.join(left)}, where {', '.join(empty)} ran, left the"
+            " inventory since. Put one back, or ship a release to the hosts of today with deploy.yml."
+        )
     ran = {service for host in left for service in planned["app_hosts"][host]["services"]}
     runs = {service for one in hosts.values() for service in one["services"]}
     # The edge has to forget them.

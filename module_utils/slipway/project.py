@@ -178,8 +178,12 @@ class Project:
             replicas.get(name) != sum(found["service"] == name for found in there) for name in services
         ):
             return False
-        files = [path for path in root.rglob("*") if path.name not in _WRITTEN_LATER]
-        written = max(path.stat().st_mtime for path in files)
+        try:
+            files = [path for path in root.rglob("*") if path.name not in _WRITTEN_LATER]
+            written = max(path.lstat().st_mtime for path in files)
+        except OSError:
+            # The application writes there, too, and a file of its own has just gone.
+            return False
         return all(
             found["release"] == root.name
             and found["created_at"] > written
@@ -188,12 +192,12 @@ class Project:
         )
 
     def _start(self, there: list[core.Container]) -> bool:
-        """Start containers that are at rest; False where they can't be, and are removed for Compose to make new ones."""
+        """Start containers that are at rest; False where one can't be, and is removed for Compose to make a new one."""
         resting = [found["name"] for found in there if found["status"] != "running"]
         if self.run(["docker", "start", *resting])[0] == 0:
             return True
-        # Their network was pruned, say: Compose would try the same ones again.
-        self.docker("rm", "--force", *resting)
+        # Their network was pruned, say: Compose would try the same ones again. Docker refuses to remove those that did start.
+        self.run(["docker", "rm", *resting])
         return False
 
     def unready(self, unready: list[core.Container], services: list[str], seconds: float) -> ProjectError:

@@ -43,11 +43,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             else:
                 facts, inputs = self._release(arguments, records, task_vars or {})
                 planned = plan.deploy(records, edge, facts, inputs, bool(arguments.get("force", False)))
+            before = live(records)
+            app_hosts = list((task_vars or {}).get("groups", {}).get("app", []))
+            planned, nowhere = plan.present(planned, before, app_hosts)
         except (ReleaseError, plan.NothingToGoBackTo) as error:
             raise AnsibleActionFail(str(error)) from error
-        before = live(records)
-        app_hosts = list((task_vars or {}).get("groups", {}).get("app", []))
-        planned, nowhere = plan.present(planned, before, app_hosts)
         result["gates"] = [_without(service, planned) for service in nowhere]
         planned["previous_content"] = before["content"] if before else None
         planned["upstreams"] = _upstreams(planned, before)

@@ -128,3 +128,9 @@ def test_records_that_do_not_name_hosts_are_of_all() -> None:
     made, nowhere = plan.present({"servers": servers(1)}, {}, ["app1", "app2"])
     assert made["previous_app_hosts"] == ["app1", "app2"] and "app_hosts" not in made and nowhere == []
     assert plan.present({"servers": {}}, None, ["app1"])[0]["previous_app_hosts"] == ["app1"]
+
+
+def test_a_release_none_of_whose_hosts_is_left_can_not_be_gone_back_to() -> None:
+    target = {"content": "r1", "app_hosts": on("app1", "app2"), "servers": servers(1, 2)}
+    with pytest.raises(plan.NothingToGoBackTo, match="app1, app2, where web ran, left the inventory"):
+        plan.present(target, None, ["app3"])

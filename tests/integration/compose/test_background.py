@@ -85,7 +85,19 @@ def test_what_goes_wrong_in_the_background_is_said_by_the_next_call(directories:
     assert done["failed"] is True and "slipway/nowhere:1" in done["msg"]
 
 
-def test_a_call_that_never_ends_is_named(directories: dict[str, str]) -> None:
+def test_a_call_that_only_starts_web_services_does_not_wait_for_workers(directories: dict[str, str]) -> None:
     colours(directories, workers="blue", wait=False)
-    busy = colours(directories, workers="blue", timeout=0)
-    assert busy["failed"] is True and f"fuser -v /run/slipway-{NAME}.lock" in busy["msg"]
+    assert not colours(directories, running=["green"]).get("failed")
+    assert statuses() == {"green": "running"}
+
+
+def test_containers_whose_files_the_application_writes_to_are_left_to_compose(
+    directories: dict[str, str],
+) -> None:
+    root = Path(directories["green"])
+    spec = json.loads((root / "colour.json").read_text())
+    (root / "colour.json").write_text(json.dumps({**spec, "replicas": {"worker": 1}}))
+    (root / "SingletonLock").symlink_to("nowhere")
+    done = colours(directories, workers="green")
+    assert not done.get("failed"), done
+    assert statuses() == {"green": "running"}
