@@ -150,3 +150,21 @@ def test_the_second_of_two_deploys_is_told_who_is_at_it(reviews: System) -> None
         first.wait(timeout=300)
     assert first.returncode == 0, rest[-3000:]
     assert reviews.version() == "2.0.0"
+
+
+@pytest.mark.skipif(not ALL_VARIANTS, reason="make test-all")
+def test_a_worker_that_does_not_come_up_takes_a_warm_rollback_back(reviews: System) -> None:
+    ship(reviews, "v1")
+    before = next(one for one in reversed(reviews.records()) if one["verdict"] == "live")
+    assert (done := reviews.deploy("v2", release_keep_warm=True)).code == 0, done.output[-4000:]
+    compose = f"/var/lib/slipway/reviews/releases/{before['content']}/compose.yaml"
+    on("app1", f'cp {compose} /root/kept; sed -i \'s/"-m", "app.worker"/"-c", "exit(3)"/\' {compose}')
+    back = reviews.rollback(release_keep_warm=True)
+    assert back.code != 0 and back.verdict == "rolled_back", back.output[-4000:]
+    assert "worker-1 ended" in back.output and "last exit code 3" in back.output, back.output[-4000:]
+    assert reviews.version() == "2.0.0"
+    running = on("app1", "docker ps --format '{{.Names}}'").split()
+    assert {name.split("-")[1] for name in running if "-worker-" in name} == colours(reviews, "app1")
+    on("app1", f"cp /root/kept {compose}")
+    assert (done := reviews.rollback()).code == 0, done.output[-4000:]
+    assert reviews.version() == "1.0.0"
