@@ -94,7 +94,6 @@ logs:
   type: dict
 """
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +138,8 @@ class Colours:
     def exclusive(self) -> bool:
         """Whether nobody else may be at it meanwhile.
 
-        Not where only web services are started: the edge may be waiting to be turned back to them, and is not to wait for
-        workers that take their time to end.
+        Who only starts web services waits for others, but nobody waits for them: where the run has died that started a
+        colour which never becomes ready, the next one removes it at once.
         """
         asked = self.arguments
         return asked["workers"] is not None or bool(asked["stopped"] or asked["absent"]) or not asked["wait"]
@@ -257,14 +256,16 @@ def main() -> None:
         if module.check_mode:
             module.exit_json(**coming(colours, colours.containers()))
         timeout = module.params["timeout"]
-        with alone(module.params["name"], timeout) if colours.exclusive else nullcontext(-1) as lock:
+        with alone(module.params["name"], timeout) as lock:
             before = colours.containers()
             if colours.exclusive:
                 promise(lock, timeout + longest_stop(before))
-            if not module.params["wait"]:
-                if not detach():
-                    module.exit_json(**coming(colours, before))
-                promise(lock, timeout + longest_stop(before))
+                if not module.params["wait"]:
+                    if not detach():
+                        module.exit_json(**coming(colours, before))
+                    promise(lock, timeout + longest_stop(before))
+                after = colours.apply(before)
+        if not colours.exclusive:
             after = colours.apply(before)
     except (ProjectError, Busy) as error:
         module.fail_json(msg=str(error), logs=getattr(error, "logs", {}))

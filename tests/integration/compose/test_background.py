@@ -85,10 +85,10 @@ def test_what_goes_wrong_in_the_background_is_said_by_the_next_call(directories:
     assert done["failed"] is True and "slipway/nowhere:1" in done["msg"]
 
 
-def test_a_call_that_only_starts_web_services_does_not_wait_for_workers(directories: dict[str, str]) -> None:
+def test_a_call_that_only_starts_web_services_waits_as_well(directories: dict[str, str]) -> None:
     colours(directories, workers="blue", wait=False)
     assert not colours(directories, running=["green"]).get("failed")
-    assert statuses() == {"green": "running"}
+    assert statuses() == {"green": "exited", "blue": "running"}
 
 
 def test_containers_whose_files_the_application_writes_to_are_left_to_compose(
