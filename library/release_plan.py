@@ -36,6 +36,11 @@ options:
     description: Release even where nothing has changed.
     type: bool
     default: false
+  moved:
+    description: Stateful services that may run on another host than they do, as their data has been brought there.
+    type: list
+    elements: str
+    default: []
   variables:
     description: The inventory's C(app_*) and C(environment_*) variables.
     type: dict

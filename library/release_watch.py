@@ -102,7 +102,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway import colours, edge
-from ansible.module_utils.slipway.release import write_atomically
+from ansible.module_utils.slipway.durable import write_atomically
 
 
 def watch(arguments: dict[str, Any], flags: Path) -> dict[str, Any]:

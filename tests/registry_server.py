@@ -16,6 +16,11 @@ def _run(*command: str, given: str = "") -> str:
     return subprocess.run(command, input=given, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def bridge() -> str:
+    """Return the address of this machine on docker's own network."""
+    return _run("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+
+
 @contextmanager
 def registry_server(tmp_path: Path, address: str) -> Iterator[dict[str, str]]:
     """Run one on an address of this machine that all engines reach; yields the options to ship through it."""

@@ -13,6 +13,8 @@ import shutil
 import typing as t
 from pathlib import Path
 
+from .durable import sync
+
 SUMS = "SHA256SUMS"
 STATUS = "status.json"
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
@@ -87,10 +89,10 @@ class Store:
         write_sums(partial)
         write_json(partial / STATUS, status)
         for path in sorted(partial.rglob("*")):
-            _fsync(path)
-        _fsync(partial)
+            sync(path)
+        sync(partial)
         partial.rename(final)
-        _fsync(self.root)
+        sync(self.root)
         return final
 
     def remove(self, ident: str) -> None:
@@ -199,11 +201,3 @@ def _sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

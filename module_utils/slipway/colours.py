@@ -9,8 +9,9 @@ else `blue` exists, then blue is, else none is. One rename or unlink turns it, n
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from .durable import sync
 
 COLOURS = ("blue", "green")
 
@@ -44,7 +45,8 @@ def point(directory: str | Path, colour: str) -> bool:
         (flags / "green").unlink(missing_ok=True)
         if colour == "none":
             (flags / "blue").unlink(missing_ok=True)
-    _sync(flags)
+    # The switch must survive a power cut.
+    sync(flags)
     return before != colour
 
 
@@ -53,12 +55,3 @@ def _make(flag: Path) -> None:
         fresh = flag.with_name(f".{flag.name}.new")
         fresh.touch(mode=0o644)
         fresh.rename(flag)
-
-
-def _sync(directory: Path) -> None:
-    # The switch must survive a power cut.
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .release import write_atomically
+from .durable import write_atomically
 
 Holder = dict[str, Any]
 

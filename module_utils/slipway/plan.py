@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any
 
 from .colours import other
@@ -20,6 +21,10 @@ INPUTS = {
     "services": "services",
     "edge": "edge configuration",
 }
+
+
+class DataLeftBehind(Exception):
+    """A stateful service would start without its data."""
 
 
 class NothingToGoBackTo(Exception):
@@ -86,7 +91,7 @@ def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Rec
     # What a release is made from; the rest of a record is what became of it.
     kept = (
         "app_hosts", "domain", "edge", "environment_key", "health", "image_ids", "images", "inputs", "revision", "routes",
-        "servers", "services", "system", "url", "version",
+        "servers", "services", "stateful_on", "system", "url", "version",
     )  # fmt: skip
     return {
         **{key: target[key] for key in kept if key in target},
@@ -109,20 +114,70 @@ def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Rec
     }
 
 
-def present(planned: Record, before: Record | None, app_hosts: list[str]) -> tuple[Record, list[str]]:
+def see_data_stays(before: Record | None, planned: Record, moved: Collection[str]) -> None:
+    """Raise DataLeftBehind where a stateful service is to run on another host than it does, unless it is in `moved`."""
+    was, comes = (
+        {
+            service: host
+            for host, services in (one or {}).get("stateful_on", {}).items()
+            for service in services
+        }
+        for one in (before, planned)
+    )
+    strays = {name: host for name, host in was.items() if comes.get(name, host) != host and name not in moved}
+    if strays:
+        lines = "".join(
+            f"\n  {name} keeps its data on {host} and would start empty on {comes[name]}"
+            for name, host in strays.items()
+        )
+        names, example = json.dumps(list(strays)), next(iter(strays.items()))
+        raise DataLeftBehind(
+            f"Data does not move with a service:{lines}\nKeep it where it is: the first host of group data, or"
+            f" `host: {example[1]}` beside {example[0]} in app_services. Where its data was brought over, say so:"
+            f" -e '{{\"stateful_moved\": {names}}}'"
+        )
+
+
+def present(
+    planned: Record, before: Record | None, app_hosts: list[str], hosts: Collection[str]
+) -> tuple[Record, list[str]]:
     """Return a planned release as the app hosts of today can run it, and what of it then runs nowhere.
 
-    A rollback goes to what ran on the hosts of its time. Those that have left the inventory since are not asked, and
-    those that have joined it have no files of that release. Raises NothingToGoBackTo where none is left to serve.
+    `hosts` are all of the inventory: one that is an app host no longer may still run the release `before`. A rollback goes
+    to what ran on the hosts of its time. Those that have left the inventory since are not asked, and those that have joined
+    it have no files of that release. Raises NothingToGoBackTo where none is left to serve.
     """
-    left = [host for host in planned.get("app_hosts", {}) if host not in app_hosts]
+    planned, nowhere = _on_hosts_left(planned, app_hosts)
     was = (before or {}).get("app_hosts")
+    ran = app_hosts if was is None else [host for host in was if host in hosts]
+    moves = _workers_move({host: was[host] for host in ran} if was else {}, planned)
     known = {
-        **planned,
-        "previous_app_hosts": app_hosts if was is None else [h for h in was if h in app_hosts],
+        "previous_app_hosts": ran,
+        "colour_hosts": [*app_hosts, *(host for host in ran if host not in app_hosts)],
+        "workers_move": moves,
     }
+    if moves and planned.get("warm"):
+        # They could start at once, but those elsewhere have to end first.
+        known["warm"] = False
+    return {**planned, **known}, nowhere
+
+
+def _workers_move(before: Record, planned: Record) -> bool:
+    """Return whether a worker is to work on other hosts than those `before`, which then have to wait for each other."""
+    for worker in planned.get("services", {}).get("worker", []):
+        was, comes = (
+            {host for host, one in hosts.items() if worker in one["services"]}
+            for hosts in (before, planned.get("app_hosts", {}))
+        )
+        if was and comes and was != comes:
+            return True
+    return False
+
+
+def _on_hosts_left(planned: Record, app_hosts: list[str]) -> tuple[Record, list[str]]:
+    left = [host for host in planned.get("app_hosts", {}) if host not in app_hosts]
     if not left:
-        return known, []
+        return planned, []
     hosts = {host: one for host, one in planned["app_hosts"].items() if host not in left}
     gone = {planned["app_hosts"][host]["address"] for host in left} - {
         one["address"] for one in hosts.values()
@@ -143,4 +198,4 @@ def present(planned: Record, before: Record | None, app_hosts: list[str]) -> tup
     ran = {service for host in left for service in planned["app_hosts"][host]["services"]}
     runs = {service for one in hosts.values() for service in one["services"]}
     # The edge has to forget them.
-    return {**known, "app_hosts": hosts, "servers": servers, "edge_stays": False}, sorted(ran - runs)
+    return {**planned, "app_hosts": hosts, "servers": servers, "edge_stays": False}, sorted(ran - runs)

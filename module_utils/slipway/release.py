@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
+
+from .durable import write_atomically
 
 RELEASE_ID = re.compile(r"^\d{8}T\d{6}Z-[0-9a-z]+$")
 VERDICTS = ("live", "rolled_back", "abandoned", "inconclusive")
@@ -39,18 +40,6 @@ def release_id(revision: str, moment: datetime.datetime | None = None) -> str:
     moment = moment or datetime.datetime.now(datetime.timezone.utc)
     short = re.sub(r"[^0-9a-z]", "", revision.lower())[:7] or "0"
     return f"{moment.strftime('%Y%m%dT%H%M%SZ')}-{short}"
-
-
-def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> None:
-    """Write `content` to `path` such that a reader sees the old content or the new, also after a power cut."""
-    fresh = path.with_name(f".{path.name}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.chmod(mode)  # whatever the umask is
-    fresh.rename(path)
 
 
 class Releases:

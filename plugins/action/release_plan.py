@@ -44,9 +44,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 facts, inputs = self._release(arguments, records, task_vars or {})
                 planned = plan.deploy(records, edge, facts, inputs, bool(arguments.get("force", False)))
             before = live(records)
-            app_hosts = list((task_vars or {}).get("groups", {}).get("app", []))
-            planned, nowhere = plan.present(planned, before, app_hosts)
-        except (ReleaseError, plan.NothingToGoBackTo) as error:
+            groups = (task_vars or {}).get("groups", {})
+            hosts = {host for group in ("edge", "app", "data") for host in groups.get(group, [])}
+            if planned["kind"] == "deploy" and planned["needed"]:
+                plan.see_data_stays(before, planned, arguments.get("moved", []))
+            planned, nowhere = plan.present(planned, before, list(groups.get("app", [])), hosts)
+        except (ReleaseError, plan.NothingToGoBackTo, plan.DataLeftBehind) as error:
             raise AnsibleActionFail(str(error)) from error
         result["gates"] = [_without(service, planned) for service in nowhere]
         planned["previous_content"] = before["content"] if before else None
@@ -132,6 +135,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 }
                 for host in system.app_hosts
             },
+            "stateful_on": {
+                host: [one.name for one in there]
+                for host in system.data_hosts
+                if (there := system.stateful_on(host))
+            },
             "edge": arguments["edge_settings"],
             "environment_key": key,
         }
@@ -140,7 +148,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "images": plan.digest(references),
             "environment": environment.checksum(found.texts, bytes.fromhex(key)),
             "compose": plan.digest([compose.data, variables.get("app_build_args")]),
-            "services": plan.digest([facts["services"], facts["servers"], variables["app_services"]]),
+            "services": plan.digest(
+                [
+                    *(facts[name] for name in ("services", "servers", "app_hosts", "stateful_on")),
+                    variables["app_services"],
+                ]
+            ),
             "edge": plan.digest([variables["app_domain"], facts["routes"], arguments["edge_settings"]]),
         }
         return facts, inputs

@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from integration.ship.conftest import Ansible, Host, remove, sh
-from registry_server import registry_server
+from registry_server import bridge, registry_server
 
 MB = 1024 * 1024
 DOCKERFILE = """\
@@ -76,7 +76,7 @@ def measure(folder: Path, runs: int) -> Figures:
     context.mkdir()
     (context / "deps.bin").write_bytes(os.urandom(20 * MB))
     try:
-        with registry_server(folder) as registry:
+        with registry_server(folder, bridge()) as registry:
             for run in range(runs):
                 print(f"run {run + 1} of {runs}", file=sys.stderr)
 

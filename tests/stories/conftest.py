@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -165,6 +164,17 @@ class System:
         ).strip()
 
 
+def until(process: subprocess.Popen[str], headline: str) -> str:
+    """Read what a run prints until a headline comes."""
+    seen = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        seen += line
+        if line.startswith(headline):
+            return seen
+    raise AssertionError(f"the run ended before {headline!r}:\n{seen[-4000:]}")
+
+
 def on(host: str, script: str, check: bool = True) -> str:
     """Run a shell script on a host of the fleet, past SSH and Ansible."""
     done = subprocess.run(
@@ -228,19 +238,10 @@ def traffic(system: System, rate: int = 100, routes: list[dict[str, Any]] | None
     for route in spec:
         route.pop("path")
     (where / "spec.json").write_text(json.dumps(spec))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    relay = subprocess.Popen(
-        [
-            sys.executable,
-            str(Path(__file__).with_name("delay.py")),
-            str(port),
-            system.address(),
-            "443",
-            "0.025",
-        ]
-    )
+    delayed = [sys.executable, str(Path(__file__).with_name("delay.py")), system.address(), "443", "0.025"]
+    relay = subprocess.Popen(delayed, stdout=subprocess.PIPE, text=True)
+    assert relay.stdout is not None
+    port = int(relay.stdout.readline())
     clients = []
     for name, target in (("near", f"{system.address()}:443"), ("far", f"127.0.0.1:{port}")):
         command = [sys.executable, "-m", "slipway.traffic", str(where / "spec.json"), "--rate", str(rate), "--out",

@@ -1,7 +1,7 @@
 """A TCP relay that adds a delay to each direction, as a network between client and server would.
 
-`python delay.py <listen port> <host> <port> <seconds>`. The end of a connection is delayed too, which is what makes a
-client use a connection that the server has already closed.
+`python delay.py <host> <port> <seconds>` prints the port on which it listens. The end of a connection is delayed too, which is
+what makes a client use a connection that the server has already closed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ async def relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter, delay:
         delivery.cancel()
 
 
-async def serve(port: int, host: str, target: int, delay: float) -> None:
+async def serve(host: str, target: int, delay: float) -> None:
     """Relay connections until killed."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,10 +51,11 @@ async def serve(port: int, host: str, target: int, delay: float) -> None:
         for end in (writer, upstream_writer):
             end.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", port)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
     async with server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))

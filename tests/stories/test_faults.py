@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest import ALL_VARIANTS, FLEET, System, on, ship, traffic
+from conftest import ALL_VARIANTS, FLEET, System, on, ship, traffic, until
 
 HEADLINES = {
     "prepare": "== Prepare",
@@ -24,17 +24,6 @@ HEADLINES = {
     "watch": "== Watch",
     "finish": "== Finish",
 }
-
-
-def until(process: subprocess.Popen[str], headline: str) -> str:
-    """Read what a run prints until a headline comes."""
-    seen = ""
-    assert process.stdout is not None
-    for line in process.stdout:
-        seen += line
-        if line.startswith(headline):
-            return seen
-    raise AssertionError(f"the run ended before {headline!r}:\n{seen[-4000:]}")
 
 
 def colours(system: System, host: str) -> set[str]:

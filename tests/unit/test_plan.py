@@ -105,32 +105,83 @@ def servers(*numbers: int) -> dict[str, dict[str, list[str]]]:
     return {"web": {"blue": [f"10.0.0.{n}:1" for n in numbers], "green": [f"10.0.0.{n}:2" for n in numbers]}}
 
 
+def stateful(**hosts: list[str]) -> dict[str, Any]:
+    return {"stateful_on": hosts}
+
+
+def test_a_service_is_not_started_where_its_data_is_not() -> None:
+    before = stateful(data1=["db", "redis"])
+    plan.see_data_stays(None, before, [])
+    plan.see_data_stays({}, before, [])
+    plan.see_data_stays(before, before, [])
+    plan.see_data_stays(before, stateful(data1=["db", "redis", "queue"]), [])
+    plan.see_data_stays(before, stateful(data1=["db"]), [])
+    plan.see_data_stays(before, stateful(data1=["db"], data2=["redis"]), ["redis"])
+    with pytest.raises(plan.DataLeftBehind) as refused:
+        plan.see_data_stays(before, stateful(data2=["db", "redis"]), ["redis"])
+    said = str(refused.value)
+    assert "db keeps its data on data1 and would start empty on data2" in said and "redis" not in said
+    assert "`host: data1` beside db" in said and """-e '{"stateful_moved": ["db"]}'""" in said
+
+
+ALL = ("edge", "app1", "app2", "app3")
+
+
 def test_a_host_that_has_left_is_not_gone_back_to() -> None:
     target = {"app_hosts": on("app1", "app2", worker="app1"), "servers": servers(1, 2), "edge_stays": True}
     before = {"app_hosts": on("app1", "app2")}
-    made, nowhere = plan.present(target, before, ["app1", "app2"])
-    assert made == {**target, "previous_app_hosts": ["app1", "app2"]} and nowhere == []
-    made, nowhere = plan.present(target, before, ["app1"])
+    made, nowhere = plan.present(target, before, ["app1", "app2"], ALL)
+    same = {"previous_app_hosts": ["app1", "app2"], "colour_hosts": ["app1", "app2"], "workers_move": False}
+    assert made == {**target, **same} and nowhere == []
+    made, nowhere = plan.present(target, before, ["app1"], ("edge", "app1"))
     assert made["servers"] == servers(1) and list(made["app_hosts"]) == ["app1"] and nowhere == []
-    assert made["edge_stays"] is False and made["previous_app_hosts"] == ["app1"]
-    made, nowhere = plan.present(target, before, ["app2"])
+    assert made["edge_stays"] is False and made["previous_app_hosts"] == made["colour_hosts"] == ["app1"]
+    made, nowhere = plan.present(target, before, ["app2"], ("edge", "app2"))
     assert made["servers"] == servers(2) and nowhere == ["worker"]
+
+
+def test_a_host_that_is_an_app_host_no_longer_is_known_to_run_the_old_release() -> None:
+    planned, before = {"app_hosts": on("app1"), "servers": servers(1)}, {"app_hosts": on("app1", "app2")}
+    made, nowhere = plan.present(planned, before, ["app1"], ALL)
+    assert made["previous_app_hosts"] == made["colour_hosts"] == ["app1", "app2"] and nowhere == []
+    assert list(made["app_hosts"]) == ["app1"]
+
+
+@pytest.mark.parametrize(
+    ("was", "comes", "hosts", "moves"),
+    [
+        (on("app1", "app2", worker="app1"), on("app1", "app2", worker="app1"), ALL, False),
+        (on("app1", "app2", worker="app1"), on("app1", "app2", worker="app2"), ALL, True),
+        (on("app1", worker="app1"), on("app2", worker="app2"), ALL, True),
+        (on("app1", worker="app1"), on("app2", worker="app2"), ("edge", "app2"), False),  # there is nobody to wait for
+        (on("app1"), on("app1", worker="app1"), ALL, False),
+        (on("app1", worker="app1"), on("app1"), ALL, False),
+        (None, on("app1", worker="app1"), ALL, False),
+    ],
+)  # fmt: skip
+def test_a_worker_that_moves_is_known(
+    was: dict[str, Any] | None, comes: dict[str, Any], hosts: tuple[str, ...], moves: bool
+) -> None:
+    planned = {"app_hosts": comes, "servers": {}, "services": {"worker": ["worker"]}, "warm": True}
+    before = {} if was is None else {"app_hosts": was}
+    made, _ = plan.present(planned, before, list(comes), hosts)
+    assert made["workers_move"] is moves and made["warm"] is not moves
 
 
 def test_a_host_that_has_joined_since_has_nothing_of_the_older_release() -> None:
     target = {"app_hosts": on("app1"), "servers": servers(1), "edge_stays": True}
-    made, _ = plan.present(target, {"app_hosts": on("app1", "app3")}, ["app1", "app3"])
+    made, _ = plan.present(target, {"app_hosts": on("app1", "app3")}, ["app1", "app3"], ALL)
     assert list(made["app_hosts"]) == ["app1"] and made["previous_app_hosts"] == ["app1", "app3"]
     assert made["edge_stays"] is True
 
 
 def test_records_that_do_not_name_hosts_are_of_all() -> None:
-    made, nowhere = plan.present({"servers": servers(1)}, {}, ["app1", "app2"])
+    made, nowhere = plan.present({"servers": servers(1)}, {}, ["app1", "app2"], ALL)
     assert made["previous_app_hosts"] == ["app1", "app2"] and "app_hosts" not in made and nowhere == []
-    assert plan.present({"servers": {}}, None, ["app1"])[0]["previous_app_hosts"] == ["app1"]
+    assert plan.present({"servers": {}}, None, ["app1"], ALL)[0]["previous_app_hosts"] == ["app1"]
 
 
 def test_a_release_none_of_whose_hosts_is_left_can_not_be_gone_back_to() -> None:
     target = {"content": "r1", "app_hosts": on("app1", "app2"), "servers": servers(1, 2)}
     with pytest.raises(plan.NothingToGoBackTo, match="app1, app2, where web ran, left the inventory"):
-        plan.present(target, None, ["app3"])
+        plan.present(target, None, ["app3"], ALL)

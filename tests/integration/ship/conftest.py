@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from registry_server import registry_server
+from registry_server import bridge, registry_server
 
 ROOT = Path(__file__).resolve().parents[3]
 BIN = ROOT / ".venv" / "bin"
@@ -227,6 +227,5 @@ def build(tmp_path: Path) -> Any:
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The options of a registry that runs during the test."""
-    address = sh("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
-    with registry_server(tmp_path, address) as options:
+    with registry_server(tmp_path, bridge()) as options:
         yield options
