@@ -77,6 +77,15 @@ def test_a_rollback_is_made_of_the_images_of_the_older_release() -> None:
     assert {key: made[key] for key in images} == images
 
 
+def test_a_rollback_knows_where_the_older_release_ran() -> None:
+    where = {"app_hosts": on("app1", "app2"), "servers": servers(1, 2), "stateful_on": {"data1": ["db"]}}
+    older = {**LIVE, **where, "live_until": "2026-11-21T22:00:00Z"}
+    newer = {**LIVE, "id": "20261121T215500Z-ccccccc", "content": "20261121T215500Z-ccccccc",
+             "live_from": "2026-11-21T22:00:00Z", "app_hosts": on("app1"), "servers": servers(1)}  # fmt: skip
+    made = plan.rollback([older, newer], "green", None)
+    assert {name: made[name] for name in where} == where
+
+
 def test_a_rollback_knows_whether_the_old_colour_still_runs() -> None:
     older = {**LIVE, "live_until": "2026-11-21T22:00:00Z"}
     newer = {**LIVE, "id": "20261121T215500Z-ccccccc", "content": "20261121T215500Z-ccccccc", "colour": "green",
