@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from conftest import System, on, ship, traffic
+import pytest
+from conftest import ALL_VARIANTS, System, on, ship, traffic
 
 
 def test_first_release_on_empty_hosts_and_then_nothing_to_do(reviews: System) -> None:
@@ -82,6 +83,22 @@ def test_the_next_release_and_the_way_back_fail_no_request(reviews: System) -> N
         assert all("-web-" in name or "-worker-" in name for name in reviews.containers(host))
     # Two generations of the worker never overlapped: the application keeps account of them itself.
     assert reviews.sql("select count(*) from ops.worker_overlaps") == "0"
+
+
+@pytest.mark.skipif(not ALL_VARIANTS, reason="make test-all")
+def test_a_release_can_be_named(reviews: System) -> None:
+    ship(reviews, "v1")
+    assert (done := reviews.deploy("v2")).code == 0, done.output[-4000:]
+    second = reviews.records()[-1]["id"]
+    assert reviews.rollback().code == 0
+    unknown = reviews.rollback(release="20200101T000000Z-0000000")
+    assert unknown.code != 0 and "was never live here. Those that were: " in unknown.output
+    assert second in unknown.output and reviews.version() == "1.0.0"
+    # One that was taken back is gone to where it is asked for by name.
+    done = reviews.rollback(release=second)
+    assert done.code == 0 and done.verdict == "live", done.output[-4000:]
+    assert reviews.version() == "2.0.0"
+    assert reviews.records()[-1]["content"] == second
 
 
 def test_a_release_that_never_gets_healthy_has_no_traffic(reviews: System) -> None:
