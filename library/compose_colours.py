@@ -167,6 +167,10 @@ class Colours:
         for colour in self.arguments["prepared"]:
             self.projects[colour].ensure()
         for colour in self.arguments["running"]:
+            # What an earlier release ran here in this colour, on a host that was away, say.
+            here = {*self.services(colour, "web"), *self.services(colour, "worker")}
+            if strays := {found["service"] for found in before[colour]} - here:
+                touched |= self.projects[colour].remove(strays)
             touched |= self.up(colour, "web", before[colour])
         if workers is not None:
             # What is not a web service of either release is a worker.
@@ -251,6 +255,9 @@ def main() -> None:
     unknown = [colour for colour in named(module.params) if colour not in module.params["colours"]]
     if unknown:
         module.fail_json(msg=f"`colours` does not say which files {', '.join(unknown)} runs from.")
+    if not named(module.params) and not module.get_bin_path("docker"):
+        # There are no containers, and none are to be.
+        module.exit_json(changed=False, containers={colour: [] for colour in COLOURS})
     try:
         colours = Colours(module)
         if module.check_mode:

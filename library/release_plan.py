@@ -36,6 +36,12 @@ options:
     description: Release even where nothing has changed.
     type: bool
     default: false
+  database:
+    description: >
+      Address of the database. What is done with it is done on the host that has this address, C(database_host) of the
+      release, else on the first data host, else on the first app host.
+    type: str
+    default: ""
   moved:
     description: Stateful services that may run on another host than they do, as their data has been brought there.
     type: list

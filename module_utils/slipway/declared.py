@@ -26,6 +26,22 @@ class Declared:
     texts: dict[str, str]
 
 
+def address(hostvars: Mapping[str, Any], host: str) -> str:
+    """Return where the other hosts reach a host: its private address, else the one Ansible uses."""
+    known = hostvars[host]
+    return str(known.get("app_address") or known.get("ansible_host") or host)
+
+
+def database_host(login: str, groups: Mapping[str, list[str]], hostvars: Mapping[str, Any]) -> str:
+    """Return the host from which the database is backed up, looked at and indexed, when its address is `login`.
+
+    The one that has this address, as the engine and the server's own programs are there; for a database that is elsewhere
+    the first data host, else the first app host.
+    """
+    hosts = [*groups.get("data", []), *groups["app"]]
+    return next((host for host in hosts if address(hostvars, host) == login), hosts[0])
+
+
 def read(arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> Declared:
     """Read the system from a plugin's arguments `variables` and `source` {dir, compose}, and from Ansible's groups and hosts.
 
@@ -33,10 +49,7 @@ def read(arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> Declared
     """
     variables, source = arguments["variables"], arguments["source"]
     groups, hostvars = task_vars["groups"], task_vars["hostvars"]
-    addresses = {}
-    for host in groups["all"]:
-        known = hostvars[host]
-        addresses[host] = str(known.get("app_address") or known.get("ansible_host") or host)
+    addresses = {host: address(hostvars, host) for host in groups["all"]}
     system = System.of(variables, groups, addresses)
     texts = environment.effective(
         variables.get("environment_values") or {}, variables.get("environment_contract") or {}

@@ -91,10 +91,12 @@ def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Rec
     # What a release is made from; the rest of a record is what became of it.
     kept = (
         "app_hosts", "domain", "edge", "environment_key", "health", "image_ids", "images", "inputs", "revision", "routes",
-        "servers", "services", "stateful_on", "system", "url", "version",
+        "servers", "services", "system", "url", "version",
     )  # fmt: skip
     return {
         **{key: target[key] for key in kept if key in target},
+        # A service that only the newer release knows of keeps its data all the same.
+        "stateful_on": {**(current or {}).get("stateful_on", {}), **target.get("stateful_on", {})},
         "id": release_id(target.get("revision", "0")),
         "kind": "rollback",
         "content": same_content(target),
@@ -115,26 +117,25 @@ def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Rec
 
 
 def see_data_stays(before: Record | None, planned: Record, moved: Collection[str]) -> None:
-    """Raise DataLeftBehind where a stateful service is to run on another host than it does, unless it is in `moved`."""
-    was, comes = (
-        {
-            service: host
-            for host, services in (one or {}).get("stateful_on", {}).items()
-            for service in services
-        }
-        for one in (before, planned)
-    )
+    """Raise DataLeftBehind where a stateful service is to be used on another host than it is, unless it is in `moved`."""
+    was, comes = ((one or {}).get("stateful_on", {}) for one in (before, planned))
     strays = {name: host for name, host in was.items() if comes.get(name, host) != host and name not in moved}
     if strays:
+        back = planned.get("kind") == "rollback"
+        there = "is gone back to with what it left" if back else "would start empty"
         lines = "".join(
-            f"\n  {name} keeps its data on {host} and would start empty on {comes[name]}"
+            f"\n  {name} keeps its data on {host} and {there} on {comes[name]}"
             for name, host in strays.items()
         )
-        names, example = json.dumps(list(strays)), next(iter(strays.items()))
+        name, host = next(iter(strays.items()))
+        keep = (
+            "Ship a release with deploy.yml instead"
+            if back
+            else f"Keep it where it is: the first host of group data, or `host: {host}` beside {name} in app_services"
+        )
         raise DataLeftBehind(
-            f"Data does not move with a service:{lines}\nKeep it where it is: the first host of group data, or"
-            f" `host: {example[1]}` beside {example[0]} in app_services. Where its data was brought over, say so:"
-            f" -e '{{\"stateful_moved\": {names}}}'"
+            f"Data does not move with a service:{lines}\n{keep}. Where its data was brought over, say so:"
+            f" -e '{json.dumps({'stateful_moved': list(strays)})}'"
         )
 
 
@@ -192,10 +193,18 @@ def _on_hosts_left(planned: Record, app_hosts: list[str]) -> tuple[Record, list[
     empty = [service for service, colours in servers.items() if not any(colours.values())]
     if empty:
         raise NothingToGoBackTo(
-            f"Release {planned['content']} can't be gone back to: {', '.join(left)}, where {', '.join(empty)} ran, left the"
-            " inventory since. Put one back, or ship a release to the hosts of today with deploy.yml."
+            f"Release {planned['content']} can't be gone back to: {', '.join(left)}, where {', '.join(empty)} ran, are app"
+            " hosts no longer. Put one back, or ship a release to the hosts of today with deploy.yml."
         )
     ran = {service for host in left for service in planned["app_hosts"][host]["services"]}
     runs = {service for one in hosts.values() for service in one["services"]}
-    # The edge has to forget them.
-    return {**planned, "app_hosts": hosts, "servers": servers, "edge_stays": False}, sorted(ran - runs)
+    trimmed = {
+        "app_hosts": hosts,
+        "servers": servers,
+        # The edge has to forget them before it turns.
+        "edge_stays": False,
+        "warm": False,
+        # Once they are back, there is something to ship.
+        "inputs": {**planned.get("inputs", {}), "services": "on the hosts that were left"},
+    }
+    return {**planned, **trimmed}, sorted(ran - runs)

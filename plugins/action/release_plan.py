@@ -46,11 +46,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             before = live(records)
             groups = (task_vars or {}).get("groups", {})
             hosts = {host for group in ("edge", "app", "data") for host in groups.get(group, [])}
-            if planned["kind"] == "deploy" and planned["needed"]:
-                plan.see_data_stays(before, planned, arguments.get("moved", []))
+            moved = arguments.get("moved") or []
+            plan.see_data_stays(before, planned, moved.split(",") if isinstance(moved, str) else moved)
             planned, nowhere = plan.present(planned, before, list(groups.get("app", [])), hosts)
         except (ReleaseError, plan.NothingToGoBackTo, plan.DataLeftBehind) as error:
             raise AnsibleActionFail(str(error)) from error
+        planned["database_host"] = declared.database_host(
+            arguments.get("database") or "", groups, (task_vars or {}).get("hostvars", {})
+        )
         result["gates"] = [_without(service, planned) for service in nowhere]
         planned["previous_content"] = before["content"] if before else None
         planned["upstreams"] = _upstreams(planned, before)
@@ -135,11 +138,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 }
                 for host in system.app_hosts
             },
-            "stateful_on": {
-                host: [one.name for one in there]
-                for host in system.data_hosts
-                if (there := system.stateful_on(host))
-            },
+            "stateful_on": {one.name: system.host_of(one) for one in system.of_kind("stateful")},
             "edge": arguments["edge_settings"],
             "environment_key": key,
         }
@@ -187,7 +186,7 @@ def _without(service: str, planned: dict[str, Any]) -> dict[str, Any]:
         "value": "nowhere",
         "limit": "on a host",
         "verdict": "warn",
-        "detail": f"the hosts that had it have left the inventory since {planned['content']};"
+        "detail": f"the hosts that had it in {planned['content']} are app hosts no longer;"
         " put one back, or ship a release with deploy.yml",
     }
 

@@ -78,12 +78,15 @@ def test_a_rollback_is_made_of_the_images_of_the_older_release() -> None:
 
 
 def test_a_rollback_knows_where_the_older_release_ran() -> None:
-    where = {"app_hosts": on("app1", "app2"), "servers": servers(1, 2), "stateful_on": {"data1": ["db"]}}
+    where = {"app_hosts": on("app1", "app2"), "servers": servers(1, 2)}
     older = {**LIVE, **where, "live_until": "2026-11-21T22:00:00Z"}
     newer = {**LIVE, "id": "20261121T215500Z-ccccccc", "content": "20261121T215500Z-ccccccc",
-             "live_from": "2026-11-21T22:00:00Z", "app_hosts": on("app1"), "servers": servers(1)}  # fmt: skip
-    made = plan.rollback([older, newer], "green", None)
+             "live_from": "2026-11-21T22:00:00Z", "app_hosts": on("app1"), "servers": servers(1),
+             "stateful_on": {"db": "data1", "queue": "data2"}}  # fmt: skip
+    made = plan.rollback([{**older, "stateful_on": {"db": "data3"}}, newer], "green", None)
     assert {name: made[name] for name in where} == where
+    assert made["stateful_on"] == {"db": "data3", "queue": "data2"}
+    assert plan.rollback([older, newer], "green", None)["stateful_on"] == newer["stateful_on"]
 
 
 def test_a_rollback_knows_whether_the_old_colour_still_runs() -> None:
@@ -114,23 +117,21 @@ def servers(*numbers: int) -> dict[str, dict[str, list[str]]]:
     return {"web": {"blue": [f"10.0.0.{n}:1" for n in numbers], "green": [f"10.0.0.{n}:2" for n in numbers]}}
 
 
-def stateful(**hosts: list[str]) -> dict[str, Any]:
-    return {"stateful_on": hosts}
-
-
 def test_a_service_is_not_started_where_its_data_is_not() -> None:
-    before = stateful(data1=["db", "redis"])
-    plan.see_data_stays(None, before, [])
-    plan.see_data_stays({}, before, [])
-    plan.see_data_stays(before, before, [])
-    plan.see_data_stays(before, stateful(data1=["db", "redis", "queue"]), [])
-    plan.see_data_stays(before, stateful(data1=["db"]), [])
-    plan.see_data_stays(before, stateful(data1=["db"], data2=["redis"]), ["redis"])
+    before = {"stateful_on": {"db": "data1", "redis": "data1"}}
+    for fine in ({}, {"db": "data1"}, {"db": "data1", "redis": "data1", "queue": "data2"}):
+        plan.see_data_stays(before, {"stateful_on": fine}, [])
+    for earlier in (None, {}):
+        plan.see_data_stays(earlier, before, [])
+    moved = {"stateful_on": {"db": "data2", "redis": "data2"}}
+    plan.see_data_stays(before, moved, ["db", "redis"])
     with pytest.raises(plan.DataLeftBehind) as refused:
-        plan.see_data_stays(before, stateful(data2=["db", "redis"]), ["redis"])
+        plan.see_data_stays(before, moved, ["redis"])
     said = str(refused.value)
     assert "db keeps its data on data1 and would start empty on data2" in said and "redis" not in said
     assert "`host: data1` beside db" in said and """-e '{"stateful_moved": ["db"]}'""" in said
+    with pytest.raises(plan.DataLeftBehind, match="db keeps its data on data1 and is gone back to"):
+        plan.see_data_stays(before, {**moved, "kind": "rollback"}, ["redis"])
 
 
 ALL = ("edge", "app1", "app2", "app3")
@@ -147,6 +148,8 @@ def test_a_host_that_has_left_is_not_gone_back_to() -> None:
     assert made["edge_stays"] is False and made["previous_app_hosts"] == made["colour_hosts"] == ["app1"]
     made, nowhere = plan.present(target, before, ["app2"], ("edge", "app2"))
     assert made["servers"] == servers(2) and nowhere == ["worker"]
+    # Neither at once, by a site that knows it, nor as if nothing had been left out.
+    assert made["warm"] is False and made["inputs"] != {}
 
 
 def test_a_host_that_is_an_app_host_no_longer_is_known_to_run_the_old_release() -> None:
@@ -192,5 +195,5 @@ def test_records_that_do_not_name_hosts_are_of_all() -> None:
 
 def test_a_release_none_of_whose_hosts_is_left_can_not_be_gone_back_to() -> None:
     target = {"content": "r1", "app_hosts": on("app1", "app2"), "servers": servers(1, 2)}
-    with pytest.raises(plan.NothingToGoBackTo, match="app1, app2, where web ran, left the inventory"):
+    with pytest.raises(plan.NothingToGoBackTo, match="app1, app2, where web ran, are app hosts no longer"):
         plan.present(target, None, ["app3"], ALL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,13 +23,20 @@ services:
 """
 
 
-def colours(directories: dict[str, str], **arguments: Any) -> dict[str, Any]:
+def colours(directories: dict[str, str], path: str = os.environ["PATH"], **arguments: Any) -> dict[str, Any]:
     """Run the module as a host does."""
     _, spec = lean.prepared("compose_colours")
     given = {"name": NAME, "colours": directories, "settled": 0, **arguments}
     validated = ModuleArgumentSpecValidator(spec["argument_spec"]).validate(given)
     program = lean.program("compose_colours", validated.validated_parameters)
-    done = subprocess.run([sys.executable, "-"], input=program, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=program,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": path},
+    )
     said: dict[str, Any] = json.loads(done.stdout.rpartition(lean.MARK)[2])
     return said
 
@@ -101,3 +109,21 @@ def test_containers_whose_files_the_application_writes_to_are_left_to_compose(
     done = colours(directories, workers="green")
     assert not done.get("failed"), done
     assert statuses() == {"green": "running"}
+
+
+def test_what_an_earlier_release_left_running_in_a_colour_ends_when_the_next_one_starts_in_it(
+    directories: dict[str, str],
+) -> None:
+    # The host was away when its worker moved to another one, and is back with all that ran on it.
+    described = Path(directories["green"]) / "colour.json"
+    described.write_text(json.dumps({**json.loads(described.read_text()), "worker": []}))
+    assert statuses() == {"green": "running"}
+    done = colours(directories, running=["green"])
+    assert not done.get("failed") and done["changed"] is True, done
+    assert statuses() == {}
+
+
+def test_a_host_without_an_engine_has_nothing_to_remove(directories: dict[str, str]) -> None:
+    done = colours(directories, path="/nowhere", absent=["blue", "green"], workers="none")
+    assert not done.get("failed") and done["changed"] is False, done
+    assert colours(directories, path="/nowhere", running=["green"])["failed"] is True
