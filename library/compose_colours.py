@@ -255,9 +255,9 @@ def main() -> None:
     unknown = [colour for colour in named(module.params) if colour not in module.params["colours"]]
     if unknown:
         module.fail_json(msg=f"`colours` does not say which files {', '.join(unknown)} runs from.")
-    if not named(module.params) and not module.get_bin_path("docker"):
-        # There are no containers, and none are to be.
-        module.exit_json(changed=False, containers={colour: [] for colour in COLOURS})
+    if (module.check_mode or not named(module.params)) and not module.get_bin_path("docker"):
+        # There are no containers; in a plan, the engine is yet to be installed.
+        module.exit_json(changed=bool(named(module.params)), containers={colour: [] for colour in COLOURS})
     try:
         colours = Colours(module)
         if module.check_mode:

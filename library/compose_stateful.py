@@ -59,6 +59,7 @@ logs:
   type: dict
 """
 
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -89,6 +90,9 @@ def main() -> None:
     )
     arguments = module.params
     result: dict[str, Any] = {"changed": False, "gates": []}
+    if module.check_mode and not Path(arguments["directory"], "project.json").exists():
+        # A release that is yet to be made: its files come before its containers.
+        module.exit_json(changed=True, gates=[], drifted=[], containers=[])
     try:
         project = Project.of(
             module.run_command, arguments["name"], arguments["directory"], "project.json", "slipway.yaml"

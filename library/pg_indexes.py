@@ -151,6 +151,13 @@ options:
       long work detached from the controller.
     type: bool
     default: false
+  awaits_migration:
+    description:
+      - In check mode, take a table or column that does not exist for one that a pending migration is going to make. Its
+        index then counts as one that would be created.
+      - Without check mode it has no effect. Whatever does not exist is a failure.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -318,6 +325,7 @@ def arguments() -> dict[str, Any]:
         "record": {"type": "path"},
         "progress_file": {"type": "str"},
         "defer": {"type": "bool", "default": False},
+        "awaits_migration": {"type": "bool", "default": False},
     }
 
 
@@ -326,7 +334,8 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     everything = parse_all(params["indexes"])
     specs = parse_all(params["indexes"], params["tiers"])
     options = Options(**{name: params[name] for name in Options.__dataclass_fields__})
-    policy = Policy(params["on_drift"], params["on_invalid"], params["adopt"])
+    awaits = check_mode and params["awaits_migration"]
+    policy = Policy(params["on_drift"], params["on_invalid"], params["adopt"], awaits)
     record = Record(params["record"], params["release"])
     if not check_mode:
         record.prepare()

@@ -35,6 +35,8 @@ class Policy:
     on_drift: str = "replace"
     on_invalid: str = "rebuild"
     adopt: bool = True
+    # A plan: what does not exist yet is made by a migration that is pending.
+    awaits_migration: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def _decide(now: Situation, policy: Policy) -> Decision:
     if spec.state == "absent":
         return _decide_absent(now)
     problem = _impossible(now)
+    if problem and policy.awaits_migration and _absent(now):
+        return Decision("missing", "created", f"{problem}: a pending migration is to make it")
     if problem:
         return Decision("unknown" if now.current else "missing", "none", problem, failed=True)
     assert now.probe is not None  # noqa: S101  # _impossible() has no table without a probe
@@ -135,6 +139,11 @@ def _decide(now: Situation, policy: Policy) -> Decision:
         return drifted
     drifted.action = "replaced"
     return drifted
+
+
+def _absent(now: Situation) -> bool:
+    """Whether the table does not exist, or a column, type or function that the index names."""
+    return now.table is None or bool(now.probe and now.probe.error and "does not exist" in now.probe.error)
 
 
 def _impossible(now: Situation) -> str | None:

@@ -91,6 +91,11 @@ def test_a_system_ships_to_bare_debian_12() -> None:
     old = {"fleet_name": f"{FLEET}-12", "fleet_image": "slipway/bare:12"}
     hello = System(inventory="inventories/hello", name="hello", domain="hello.example.test", extra=old)
     try:
+        assert hello.run("playbooks/fleet.yml").code == 0
+        # The engine, nginx, not even python3-apt is there.
+        plan = hello.deploy(None, "--check", "--diff")
+        assert plan.code == 0, plan.output[-4000:]
+        assert re.search(r"app1 +missing, and installed by the next phase: .*docker\.io", plan.output)
         first = hello.deploy()
         assert first.code == 0, first.output[-4000:]
         assert first.verdict == "live"

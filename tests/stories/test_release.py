@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 from conftest import ALL_VARIANTS, System, on, ship, traffic
+
+
+def test_the_plan_of_the_first_release_touches_nothing(reviews: System) -> None:
+    assert reviews.run("playbooks/fleet.yml").code == 0
+    plan = reviews.deploy("v1", "--check", "--diff")
+    assert plan.code == 0, plan.output[-4000:]
+    assert "edge: Turn the edge to blue" in plan.output and "that are declared are missing" in plan.output
+    assert re.search(r"migrations pending +[1-9]", plan.output)
+    for host in ("edge1", "app1", "app2", "data1"):
+        assert on(host, "ls -d /var/lib/slipway /etc/nginx/slipway 2>/dev/null || true") == ""
+    assert on("app1", "docker ps --all --quiet; docker image ls --quiet; docker volume ls --quiet") == ""
 
 
 def test_first_release_on_empty_hosts_and_then_nothing_to_do(reviews: System) -> None:

@@ -201,6 +201,18 @@ def test_leftovers_of_names_that_had_to_be_cut() -> None:
     assert find_leftovers(situation(index("x" * 63), short, spec=spec)) == []
 
 
+def test_a_plan_waits_for_what_a_pending_migration_makes() -> None:
+    missing = Probe(error='column "answer" does not exist')
+    for change in ({"table": None}, {"probe": missing}):
+        assert outcome(situation(None, **change)) == ("missing", "none", True)
+        chosen = decide(situation(None, **change), Policy(awaits_migration=True))
+        assert (chosen.state, chosen.action, chosen.failed) == ("missing", "created", False)
+        assert chosen.reason.endswith("does not exist: a pending migration is to make it")
+    # That is no excuse for what no migration of this kind would mend.
+    wrong = Probe(error='syntax error at or near "answer"')
+    assert decide(situation(None, probe=wrong), Policy(awaits_migration=True)).failed
+
+
 def test_impossible_things_are_told() -> None:
     for change, word in (
         ({"table": None, "near": ("public.T",)}, "did you mean public.T"),

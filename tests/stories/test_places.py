@@ -1,0 +1,103 @@
+"""The reference system on other hosts than those of its inventory: one server for all, and a managed database."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import ALL_VARIANTS, FLEET, ROOT, System
+
+pytestmark = pytest.mark.skipif(not ALL_VARIANTS, reason="make test-all")
+
+
+@contextmanager
+def elsewhere(directory: Path, hosts: dict[str, list[str]]) -> Iterator[System]:
+    """The reference system with an inventory and a fleet of its own; hosts by group."""
+    inventory = directory / "elsewhere"
+    shutil.copytree(ROOT / "inventories/prod", inventory)
+    groups = {group: {"hosts": dict.fromkeys(names)} for group, names in hosts.items()}
+    (inventory / "hosts.yml").write_text(json.dumps(groups))
+    system = System(inventory=str(inventory), extra={"fleet_name": f"{FLEET}-{directory.name}"[:40]})
+    made = ROOT / "var/fleet" / system.extra["fleet_name"]
+    try:
+        done = system.run("playbooks/fleet.yml")
+        assert done.code == 0, done.output[-4000:]
+        yield system
+    finally:
+        system.run("playbooks/fleet.yml", fleet_state="absent")
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def life(system: System) -> None:
+    """Planned, shipped, shipped again, the next version, and back."""
+    plan = system.deploy("v1", "--check")
+    assert plan.code == 0, plan.output[-4000:]
+    first = system.deploy("v1")
+    assert first.code == 0 and first.verdict == "live", first.output[-4000:]
+    assert system.deploy("v1").changed == 0
+    second = system.deploy("v2")
+    assert second.code == 0 and "backup restored and compared" in second.output, second.output[-4000:]
+    back = system.rollback()
+    assert back.code == 0 and back.verdict == "live", back.output[-4000:]
+
+
+@pytest.fixture
+def images(reviews: System) -> None:
+    """The history of the application and the images of the fleet are there."""
+
+
+def test_one_server_is_edge_app_and_data(images: None, tmp_path: Path) -> None:
+    with elsewhere(tmp_path, {"edge": ["solo"], "app": ["solo"], "data": ["solo"]}) as system:
+        life(system)
+
+
+def test_a_database_that_is_none_of_the_hosts(images: None, tmp_path: Path) -> None:
+    servers = {"db": f"{FLEET}-managed-db", "redis": f"{FLEET}-managed-redis"}
+    with elsewhere(tmp_path, {"edge": ["edge1"], "app": ["app1", "app2"]}) as system:
+        inventory, fleet = Path(system.inventory) / "group_vars/all", str(system.extra["fleet_name"])
+
+        def secret(name: str) -> str:
+            """Return a secret of the inventory, which makes them up on first use."""
+            path = ROOT / "var/secrets/reviews" / name
+            if not path.exists():
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.write_text(secrets.token_hex(16))
+            return path.read_text().split()[0]
+
+        def run(name: str, *arguments: str) -> str:
+            """Start a server beside the fleet; return its address."""
+            subprocess.run(["docker", "rm", "-fv", servers[name]], capture_output=True, check=False)
+            command = ["docker", "run", "-d", "--name", servers[name], "--network", fleet, *arguments]
+            subprocess.run(command, capture_output=True, check=True)
+            form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+            look = ["docker", "inspect", "-f", form, servers[name]]
+            return subprocess.run(look, capture_output=True, text=True, check=True).stdout.strip()
+
+        try:
+            login = ["-e", "POSTGRES_USER=reviews", "-e", f"POSTGRES_PASSWORD={secret('postgres')}"]
+            db = run("db", *login, "-e", "POSTGRES_DB=reviews", "slipway/postgres:17")
+            cache = ["redis-server", "--bind", "0.0.0.0", "--requirepass", secret("redis")]
+            redis = run("redis", "slipway/redis:8", *cache)
+            changes = {
+                "app.yml": {"  db: {kind: stateful": "  # db: {", "  redis: {kind: stateful": "  # redis: {"},
+                "environment.yml": {"@db:5432": f"@{db}:5432", "@redis:6379": f"@{redis}:6379"},
+                "database.yml": {'"{{ hostvars[groups.data[0]].app_address }}"': db},
+            }
+            for name, pairs in changes.items():
+                text = (inventory / name).read_text()
+                for old, new in pairs.items():
+                    assert old in text
+                    text = text.replace(old, new)
+                (inventory / name).write_text(text)
+            with (inventory / "app.yml").open("a") as declared:
+                declared.write("app_services_ignored: [db, redis]\n")
+            life(system)
+        finally:
+            for server in servers.values():
+                subprocess.run(["docker", "rm", "-fv", server], capture_output=True, check=False)
