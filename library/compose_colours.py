@@ -148,6 +148,11 @@ class Colours:
         """Return the services of a colour on this host that are of a kind (web or worker)."""
         return list(self.projects[colour].spec.get(kind, []))
 
+    def strays(self, colour: str, before: dict[str, list[dict[str, Any]]]) -> set[str]:
+        """Return the services that have containers in a colour, but not by the files it runs from on this host."""
+        here = {*self.services(colour, "web"), *self.services(colour, "worker")}
+        return {found["service"] for found in before[colour]} - here
+
     def wanted(self, colour: str) -> list[str]:
         """Return the services of a colour that are to run."""
         services: list[str] = []
@@ -162,15 +167,15 @@ class Colours:
 
         Raises ProjectError where a container can't.
         """
-        touched = False
+        touched, before = False, dict(before)
         workers = self.arguments["workers"]
         for colour in self.arguments["prepared"]:
             self.projects[colour].ensure()
         for colour in self.arguments["running"]:
             # What an earlier release ran here in this colour, on a host that was away, say.
-            here = {*self.services(colour, "web"), *self.services(colour, "worker")}
-            if strays := {found["service"] for found in before[colour]} - here:
+            if strays := self.strays(colour, before):
                 touched |= self.projects[colour].remove(strays)
+                before[colour] = [found for found in before[colour] if found["service"] not in strays]
             touched |= self.up(colour, "web", before[colour])
         if workers is not None:
             # What is not a web service of either release is a worker.
@@ -205,6 +210,8 @@ class Colours:
             words += [f"{colour}: start {name}" for name in self.wanted(colour) if name not in running]
             if colour in self.arguments["running"] and not self.projects[colour].spec:
                 words.append(f"{colour}: start the new release")
+            elif colour in self.arguments["running"] and (strays := self.strays(colour, before)):
+                words.append(f"{colour}: remove {', '.join(sorted(strays))}")
             if colour in self.arguments["stopped"] and running:
                 words.append(f"{colour}: stop {', '.join(sorted(running))}")
             if colour in self.arguments["absent"] and before[colour]:

@@ -39,7 +39,11 @@ def database_host(login: str, groups: Mapping[str, list[str]], hostvars: Mapping
     the first data host, else the first app host.
     """
     hosts = [*groups.get("data", []), *groups["app"]]
-    return next((host for host in hosts if address(hostvars, host) == login), hosts[0])
+    known = (
+        (host, {host, *(hostvars[host].get(name) for name in ("app_address", "ansible_host"))})
+        for host in hosts
+    )
+    return next((host for host, addresses in known if login in addresses), hosts[0])
 
 
 def read(arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> Declared:

@@ -109,7 +109,8 @@ def _decide(now: Situation, policy: Policy) -> Decision:
         return _decide_absent(now)
     problem = _impossible(now)
     if problem and policy.awaits_migration and _absent(now):
-        return Decision("missing", "created", f"{problem}: a pending migration is to make it")
+        state, action = ("drifted", "replaced") if now.current else ("missing", "created")
+        return Decision(state, action, f"{problem}: a pending migration is to make it")
     if problem:
         return Decision("unknown" if now.current else "missing", "none", problem, failed=True)
     assert now.probe is not None  # noqa: S101  # _impossible() has no table without a probe

@@ -47,7 +47,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             groups = (task_vars or {}).get("groups", {})
             hosts = {host for group in ("edge", "app", "data") for host in groups.get(group, [])}
             moved = arguments.get("moved") or []
-            plan.see_data_stays(before, planned, moved.split(",") if isinstance(moved, str) else moved)
+            plan.see_data_stays(
+                before,
+                planned,
+                [one.strip() for one in moved.split(",")] if isinstance(moved, str) else moved,
+            )
             planned, nowhere = plan.present(planned, before, list(groups.get("app", [])), hosts)
         except (ReleaseError, plan.NothingToGoBackTo, plan.DataLeftBehind) as error:
             raise AnsibleActionFail(str(error)) from error

@@ -17,13 +17,13 @@ pytestmark = pytest.mark.skipif(not ALL_VARIANTS, reason="make test-all")
 
 
 @contextmanager
-def elsewhere(directory: Path, hosts: dict[str, list[str]]) -> Iterator[System]:
+def elsewhere(directory: Path, hosts: dict[str, list[str]], **extra: str) -> Iterator[System]:
     """The reference system with an inventory and a fleet of its own; hosts by group."""
     inventory = directory / "elsewhere"
     shutil.copytree(ROOT / "inventories/prod", inventory)
     groups = {group: {"hosts": dict.fromkeys(names)} for group, names in hosts.items()}
     (inventory / "hosts.yml").write_text(json.dumps(groups))
-    system = System(inventory=str(inventory), extra={"fleet_name": f"{FLEET}-{directory.name}"[:40]})
+    system = System(inventory=str(inventory), extra={"fleet_name": f"{FLEET}-{directory.name}"[:40], **extra})
     made = ROOT / "var/fleet" / system.extra["fleet_name"]
     try:
         done = system.run("playbooks/fleet.yml")
@@ -59,7 +59,10 @@ def test_one_server_is_edge_app_and_data(images: None, tmp_path: Path) -> None:
 
 def test_a_database_that_is_none_of_the_hosts(images: None, tmp_path: Path) -> None:
     servers = {"db": f"{FLEET}-managed-db", "redis": f"{FLEET}-managed-redis"}
-    with elsewhere(tmp_path, {"edge": ["edge1"], "app": ["app1", "app2"]}) as system:
+    subprocess.run([str(ROOT / "images/build"), "bare:13"], check=True)
+    places = {"edge": ["edge1"], "app": ["app1", "app2"]}
+    # Bare hosts: they get the client programs, too, and before that a plan can't look at the database.
+    with elsewhere(tmp_path, places, fleet_image="slipway/bare:13") as system:
         inventory, fleet = Path(system.inventory) / "group_vars/all", str(system.extra["fleet_name"])
 
         def secret(name: str) -> str:

@@ -208,6 +208,8 @@ def test_a_plan_waits_for_what_a_pending_migration_makes() -> None:
         chosen = decide(situation(None, **change), Policy(awaits_migration=True))
         assert (chosen.state, chosen.action, chosen.failed) == ("missing", "created", False)
         assert chosen.reason.endswith("does not exist: a pending migration is to make it")
+    changed = decide(situation(index(), probe=missing), Policy(awaits_migration=True))
+    assert (changed.state, changed.action, changed.failed) == ("drifted", "replaced", False)
     # That is no excuse for what no migration of this kind would mend.
     wrong = Probe(error='syntax error at or near "answer"')
     assert decide(situation(None, probe=wrong), Policy(awaits_migration=True)).failed
