@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ALL_VARIANTS, FLEET, ROOT, System
@@ -104,3 +105,37 @@ def test_a_database_that_is_none_of_the_hosts(images: None, tmp_path: Path) -> N
         finally:
             for server in servers.values():
                 subprocess.run(["docker", "rm", "-fv", server], capture_output=True, check=False)
+
+
+def test_servers_that_let_in_a_user_with_sudo(images: None, tmp_path: Path) -> None:
+    fleet, inventory = f"{FLEET}-sudo", tmp_path / "servers"
+    hello = {"inventory": "inventories/hello", "name": "hello", "domain": "hello.example.test"}
+    rehearsal = System(**hello, extra={"fleet_name": fleet})
+    try:
+        assert rehearsal.run("playbooks/fleet.yml").code == 0
+        known = json.loads((ROOT / "var/fleet" / fleet / "hosts.json").read_text())
+        deploy = "useradd -m deploy && cp -r /root/.ssh /home/deploy/ && chown -R deploy /home/deploy/.ssh"
+        sudo = "echo 'deploy ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/deploy && rm /root/.ssh/authorized_keys"
+        for host in known:
+            container = f"{fleet}-{host}"
+            subprocess.run(["docker", "exec", container, "sh", "-c", f"{deploy} && {sudo}"], check=True)
+        # As somebody writes it who goes live: no fleet, addresses, and for all hosts who logs in.
+        shutil.copytree(ROOT / "inventories/hello", inventory)
+        (inventory / "group_vars/all/fleet.yml").unlink()
+        some = known["edge1"]
+        login = {name: some[name] for name in ("ansible_ssh_private_key_file", "ansible_ssh_common_args")}
+        addresses = {
+            host: {name: one[name] for name in ("ansible_host", "app_address")} for host, one in known.items()
+        }
+        groups = {"edge": ["edge1"], "app": [host for host in known if host != "edge1"]}
+        written: dict[str, Any] = {
+            group: {"hosts": {host: addresses[host] for host in hosts}} for group, hosts in groups.items()
+        }
+        written["all"] = {"vars": {**login, "ansible_user": "deploy", "ansible_become": True}}
+        (inventory / "hosts.yml").write_text(json.dumps(written))
+        servers = System(**{**hello, "inventory": str(inventory)}, extra={"fleet": "servers"})
+        done = servers.deploy()
+        assert done.code == 0 and done.verdict == "live", done.output[-4000:]
+        assert servers.deploy().changed == 0
+    finally:
+        rehearsal.run("playbooks/fleet.yml", fleet_state="absent")
