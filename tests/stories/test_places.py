@@ -1,4 +1,4 @@
-"""The reference system on other hosts than those of its inventory: one server for all, and a managed database."""
+"""Other places than those of the inventories: one server for all, a managed database, a user with sudo."""
 
 from __future__ import annotations
 
