@@ -202,12 +202,12 @@ after:
   type: dict
   returned: when something was run
 pending:
-  description: What was pending, in order, each with C(revision) and C(message).
+  description: What was pending, in order, each with C(revision) and C(message); null where nobody can tell (no C(info) command).
   type: list
   elements: dict
   returned: for info and upgraded
 applied:
-  description: The revisions applied.
+  description: The revisions applied; null where it was not known what was pending.
   type: list
   elements: str
   returned: for upgraded
@@ -253,7 +253,13 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.slipway.compose_run import Compose, ComposeError
 from ansible.module_utils.slipway.migration_source import UnknownRevision, pending
 from ansible.module_utils.slipway.migration_tools import TOOLS, choose
-from ansible.module_utils.slipway.migrations import MigrationError, Migrations, Options, invalid_gates
+from ansible.module_utils.slipway.migrations import (
+    MigrationError,
+    Migrations,
+    Options,
+    invalid_gates,
+    pending_gate,
+)
 from ansible.module_utils.slipway.pg_login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR, Login
 
 DURATION = re.compile(r"\d+(us|ms|s|min|h|d)?\Z")
@@ -295,14 +301,12 @@ SPEC: dict[str, Any] = {
 def look(migrations: Migrations, with_sql: bool) -> dict[str, Any]:
     """State ``info``: where the database stands and what is pending."""
     state = migrations.info()
-    number = len(state.pending)
-    gate = {"name": "migrations pending", "value": number, "limit": "any number", "verdict": "pass"}
-    found = {"changed": False, "before": state.summary(), "pending": state.pending, "gates": [gate]}
-    found["gates"] += invalid_gates(state)
+    gates = [pending_gate(state), *invalid_gates(state)]
+    found = {"changed": False, "before": state.summary(), "pending": state.pending, "gates": gates}
     if migrations.conn is not None:
         found["server_version"] = f"{migrations.conn.info.server_version // 10000}.0"
         found["empty"] = not any(name.startswith("table ") for name in state.schema or {})
-    if with_sql and state.pending:
+    if with_sql and state.pending != []:
         found["sql"], found["no_sql_because"] = migrations.sql(state)
     return found
 
@@ -316,7 +320,7 @@ def planned(migrations: Migrations, params: dict[str, Any], reason: str) -> dict
         "verdict": "inconclusive",
         "detail": reason,
     }
-    result: dict[str, Any] = {"changed": False, "pending": [], "gates": [gate]}
+    result: dict[str, Any] = {"changed": False, "pending": None, "gates": [gate]}
     if params["revisions"] is None:
         return result
     try:
@@ -369,7 +373,7 @@ def main() -> None:
         with migrations.alone():
             if params["state"] == "info" or module.check_mode:
                 result = look(migrations, params["with_sql"])
-                result["changed"] = params["state"] == "upgraded" and bool(result["pending"])
+                result["changed"] = params["state"] == "upgraded" and result["pending"] != []
             else:
                 result = migrations.upgrade() if params["state"] == "upgraded" else migrations.revert()
     except (MigrationError, ComposeError) as error:

@@ -56,10 +56,11 @@ class Options:
 
 @dataclasses.dataclass
 class State:
-    """A moment of the database: revision, what is pending, and the schema (``None`` without a login)."""
+    """A moment of the database: revision, what is pending (``None``: the tool has no way to tell, which is not
+    the same as nothing), and the schema (``None`` without a login)."""
 
     revision: str
-    pending: list[Pending]
+    pending: list[Pending] | None
     schema: pg_schema.Schema | None
     stamp: str = ""
 
@@ -110,9 +111,9 @@ class Migrations:
             self.conn = None
 
     def info(self) -> State:
-        """Where the database stands and what is pending. Raises MigrationError when the tool cannot say."""
+        """Where the database stands and what is pending. Raises MigrationError when the tool should say and cannot."""
         if not self.tool.info:
-            return State(self._booked(), [], *self._schema())
+            return State(self._booked(), None, *self._schema())
         command = fill(self.tool.info, target=self.target)
         done = self.options.compose.run(command)
         if done.returncode not in (0, self.tool.pending_status):
@@ -148,8 +149,8 @@ class Migrations:
         before = self.info()
         record = self._recorded() or self._note({"before": {**before.summary(), "schema": before.schema}})
         result: dict[str, t.Any] = {"before": _without_schema(record["before"]), "pending": before.pending}
-        if not before.pending and self.tool.info:
-            return self._finish(before, result, started, applied=[])
+        if before.pending == []:
+            return self._finish(before, before, result, started)
         self._note(record, state="started", pending=before.pending)
         command = fill(self.tool.upgrade, target=self.target)
         for attempt in range(1, self.options.retries + 2):
@@ -168,8 +169,7 @@ class Migrations:
             stands = self._stands(before, after)
             raise MigrationError(f"{self._failed(command, done.returncode, output)}\n{stands}", result)
         result["attempts"] = attempt
-        applied = [p["revision"] for p in before.pending]
-        finished = self._finish(after, result, started, applied)
+        finished = self._finish(before, after, result, started)
         self._note(record, state="upgraded", after=after.summary())
         return {**finished, "changes": _changes(before, after)}
 
@@ -183,7 +183,7 @@ class Migrations:
         record = self._recorded()
         if record is None:
             return {"changed": False, "restored": True, "left": [], "lost": [], "gates": []}
-        was = State(record["before"]["revision"], [], record["before"]["schema"])
+        was = State(record["before"]["revision"], None, record["before"]["schema"])
         at = self._look(was)
         lost = pg_schema.lost_data(was.schema, at.schema) if was.schema and at.schema else []
         notes = []
@@ -216,15 +216,16 @@ class Migrations:
     # --- details ------------------------------------------------------------------------------------------
 
     def _finish(
-        self, after: State, result: dict[str, t.Any], started: float, applied: list[str]
+        self, before: State, after: State, result: dict[str, t.Any], started: float
     ) -> dict[str, t.Any]:
         invalid = pg_schema.invalid_indexes(after.schema or {})
-        gates: list[Gate] = [
-            {"name": "migrations applied", "value": len(applied), "limit": len(applied), "verdict": "pass"}
-        ]
-        gates += invalid_gates(after)
+        applied = None if before.pending is None else [p["revision"] for p in before.pending]
+        gates = [applied_gate(before, after), *invalid_gates(after)]
         seconds = round(time.monotonic() - started, 2)
-        result.update(changed=bool(applied), after=after.summary(), applied=applied, gates=gates)
+        # What was run unseen has changed something, unless the schema is known to be as it was.
+        same = after.schema is not None and after.summary() == before.summary()
+        changed = bool(applied) if applied is not None else not same
+        result.update(changed=changed, after=after.summary(), applied=applied, gates=gates)
         result["duration_s"] = seconds
         if invalid:
             raise MigrationError(
@@ -235,9 +236,9 @@ class Migrations:
     def _look(self, before: State) -> State:
         """Where the database stands now; asked of the database itself where that will do: quicker."""
         if self.conn is not None and self.tool.book:
-            return State(self._booked(), [], *self._schema(before))
+            return State(self._booked(), None, *self._schema(before))
         if not self.tool.info:
-            return State(before.revision, [], *self._schema(before))
+            return State(before.revision, None, *self._schema(before))
         return self.info()
 
     def _schema(self, before: State | None = None) -> tuple[pg_schema.Schema | None, str]:
@@ -325,6 +326,29 @@ class Migrations:
             key,
         )
         return f"another run ({who}) migrates this database for more than {wait:g} s: wait for it, try again"
+
+
+def pending_gate(state: State) -> Gate:
+    """What is pending; a tool that can't tell is asked for nothing less than to run."""
+    gate = {"name": "migrations pending", "limit": "any number"}
+    if state.pending is None:
+        detail = "there is no `info` command to ask, so `upgrade` runs in every release"
+        return {**gate, "value": "unknown", "verdict": "inconclusive", "detail": detail}
+    return {**gate, "value": len(state.pending), "verdict": "pass"}
+
+
+def applied_gate(before: State, after: State) -> Gate:
+    """What was applied: as many as were pending, or, where that was not known, what became of the schema."""
+    gate = {"name": "migrations applied", "verdict": "pass"}
+    if before.pending is not None:
+        return {**gate, "value": len(before.pending), "limit": len(before.pending)}
+    gate["limit"] = "`upgrade` ends with 0"
+    if before.schema is None or after.schema is None:
+        detail = "`upgrade` ended with 0; without `info` and a login nobody knows what it did"
+        return {**gate, "value": "unknown", "verdict": "inconclusive", "detail": detail}
+    changes = _changes(before, after)
+    value = f"{len(changes)} changes of the schema" if changes else "ended with 0, schema as before"
+    return {**gate, "value": value, "detail": "; ".join(changes)}
 
 
 def invalid_gates(state: State) -> list[Gate]:

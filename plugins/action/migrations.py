@@ -45,12 +45,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         broken = migration_lint.failures(gates)
         looked["gates"] = [*gates, *looked.get("gates", [])]
         if broken:
-            text = f"{len(looked['pending'])} pending migrations were not started: " + "; ".join(broken)
+            pending = looked["pending"]
+            number = "The" if pending is None else len(pending)
+            text = f"{number} pending migrations were not started: " + "; ".join(broken)
             text += ". Expand first and contract in a later release, or declare it in migrate_contract"
             return {**looked, "failed": True, "msg": text}
         if state == "info":
             return looked
-        if not looked["pending"]:
+        # None is not known, which is not none.
+        if looked["pending"] == []:
             # An earlier run may have applied everything and left an INVALID index behind.
             failed = [
                 f"{g['name']}: {g['value']}. {g['detail']}" for g in looked["gates"] if g["verdict"] == "fail"
@@ -73,7 +76,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _lint(self, looked: dict[str, Any]) -> list[dict[str, Any]]:
         """The gates of the pending SQL, which is taken out of the result: it may hold data."""
         sql, reason = looked.pop("sql", ""), looked.pop("no_sql_because", "")
-        if not looked["pending"]:
+        if looked["pending"] == []:
             return []
         # On an empty database there is no release that could break and no row that could be locked.
         if looked.get("empty"):

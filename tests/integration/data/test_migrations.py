@@ -419,6 +419,49 @@ def test_a_declared_contraction_is_applied_and_check_mode_is_not(app: Applicatio
         ).fetchone()
 
 
+UPGRADE_ALONE = ["python3", "-c", "import alembic.config; alembic.config.main(['upgrade', 'head'])"]
+
+
+def test_a_command_with_upgrade_alone_runs_every_time_and_is_judged_by_the_schema(app: Application) -> None:
+    app.add(*VOTES)
+    command = {"tool": "command", "commands": {"upgrade": UPGRADE_ALONE}}
+    looked = app.run("info", **command)
+    assert looked["pending"] is None and looked["gates"][0]["value"] == "unknown"
+    assert looked["gates"][0]["verdict"] == "inconclusive", "what nobody can tell is not a pass"
+    planned = app.run("upgraded", check=True, **command)
+    assert planned["changed"] is True and "votes" not in app.tables()
+
+    done = app.run("upgraded", **command)
+    assert done["changed"] and done["applied"] is None and "votes" in app.tables(), done
+    assert done["gates"][0]["name"] == "migrations applied" and done["gates"][0]["verdict"] == "pass"
+    assert "table public.votes is new" in done["gates"][0]["detail"]
+
+    again = app.run("upgraded", **command)
+    assert again["changed"] is False and again["attempts"] == 1, "it ran, and changed nothing"
+    assert again["gates"][0]["value"] == "ended with 0, schema as before"
+
+    unseen = app.run("upgraded", **command, login_db=None)
+    assert unseen["changed"] and verdicts(unseen) == {"migrations applied": "inconclusive"}
+
+
+def test_the_role_with_its_defaults_runs_a_command_with_upgrade_alone(
+    app: Application, tmp_path: Path
+) -> None:
+    app.add(*VOTES)
+    role = "- include_role: {name: migrate}\n"
+    command: dict[str, t.Any] = {"migrate_tool": "command", "migrate_commands": {"upgrade": UPGRADE_ALONE}}
+    code, output = play(app, tmp_path, role, "--check", **command)
+    assert code == 0 and "changed=1" in output and "votes" not in app.tables(), output
+    code, output = play(app, tmp_path, role, **command)
+    assert code == 0 and "votes" in app.tables(), output
+    code, output = play(app, tmp_path, role, **command)
+    assert code == 0 and "changed=0" in output and "ended with 0, schema as before" in output, output
+
+    app.add("r3", "half", "SELECT 1")
+    code, output = play(app, tmp_path, role, **command)
+    assert code == 2 and "division by zero" in output, output
+
+
 @pytest.mark.parametrize(
     ("tool", "table", "left"),
     [
