@@ -98,9 +98,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.colours import COLOURS
-from ansible.module_utils.slipway.host_lock import Busy, alone, detach, promise
-from ansible.module_utils.slipway.project import Project, ProjectError, changed, containers, public
+from ansible.module_utils.slipway.compose.project import Project, ProjectError, changed, containers, public
+from ansible.module_utils.slipway.host.lock import Busy, alone, detach, promise
+from ansible.module_utils.slipway.model.colours import COLOURS
 
 
 def named(arguments: dict[str, Any]) -> list[str]:

@@ -63,7 +63,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.project import Project, ProjectError, changed, public
+from ansible.module_utils.slipway.compose.project import Project, ProjectError, changed, public
 
 
 def drift_gate(service: str) -> dict[str, str]:

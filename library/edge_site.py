@@ -55,8 +55,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.durable import write_atomically
-from ansible.module_utils.slipway.edge import for_nginx
+from ansible.module_utils.slipway.edge.ask import for_nginx
+from ansible.module_utils.slipway.model.durable import write_atomically
 
 
 def with_connections(path: Path, connections: int) -> dict[Path, str]:

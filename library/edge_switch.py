@@ -101,14 +101,16 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway import colours, edge
+from ansible.module_utils.slipway.edge import ask as edge
+from ansible.module_utils.slipway.edge import flag
+from ansible.module_utils.slipway.model.colours import COLOURS
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
-            "colour": {"type": "str", "choices": [*colours.COLOURS, "none"]},
+            "colour": {"type": "str", "choices": [*COLOURS, "none"]},
             "domain": {"type": "str"},
             "port": {"type": "int", "default": 443},
             "tls": {"type": "bool", "default": True},
@@ -130,7 +132,7 @@ def main() -> None:
     )
     arguments = module.params
     directory, colour = arguments["directory"], arguments["colour"]
-    before = colours.pointed_at(directory)
+    before = flag.pointed_at(directory)
     result: dict[str, Any] = {"changed": False, "colour": before, "before": before}
     if not colour:
         module.exit_json(**result)
@@ -147,7 +149,7 @@ def main() -> None:
             **{**result, "changed": False},
         )
     start = time.monotonic()
-    colours.point(directory, colour)
+    flag.point(directory, colour)
     result.update(colour=colour, flip_ms=round((time.monotonic() - start) * 1000, 1))
     if colour != "none" and arguments["domain"]:
         address = edge.Address(
@@ -159,7 +161,7 @@ def main() -> None:
             )
         except edge.EdgeError as error:
             if arguments["back_on_failure"]:
-                colours.point(directory, before)
+                flag.point(directory, before)
                 result["colour"] = before
             back = f" The edge points at {result['colour']} again." if arguments["back_on_failure"] else ""
             module.fail_json(msg=f"{error}{back}", **result)

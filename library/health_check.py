@@ -169,15 +169,15 @@ report:
 from typing import Any
 
 from ansible.module_utils.basic import missing_required_lib
-from ansible.module_utils.slipway.checks.engine import parse_checks, run_checks, summary
-from ansible.module_utils.slipway.moments import (
+from ansible.module_utils.slipway.verify.checks.run import parse_checks, run_checks, summary
+from ansible.module_utils.slipway.verify.module import COMMON, GRACE, SecretiveModule
+from ansible.module_utils.slipway.verify.moments import (
     at_moment,
     parse_for_every_moment,
     parse_places,
     spread_checks,
 )
-from ansible.module_utils.slipway.predicates import SpecError, seconds
-from ansible.module_utils.slipway.verification import COMMON, GRACE, SecretiveModule
+from ansible.module_utils.slipway.verify.predicates import SpecError, seconds
 
 
 def main() -> None:

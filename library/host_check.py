@@ -95,7 +95,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.host_ports import FORMAT, published, reserved, taken
+from ansible.module_utils.slipway.host.ports import FORMAT, published, reserved, taken
 
 COMMANDS = {
     "docker": ["docker", "version", "--format", "{{.Server.Version}}"],

@@ -165,8 +165,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.docker_images import DockerError, ImageFacts, docker, inspect
-from ansible.module_utils.slipway.image_build import (
+from ansible.module_utils.slipway.images.build import (
     LABEL,
     Build,
     failure,
@@ -175,6 +174,7 @@ from ansible.module_utils.slipway.image_build import (
     proxy_environment,
     with_tags,
 )
+from ansible.module_utils.slipway.images.engine import DockerError, ImageFacts, docker, inspect
 
 
 def described(reference: str, image: ImageFacts | None, changed: bool, started: float) -> dict[str, Any]:

@@ -153,8 +153,8 @@ report:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.docker_images import DockerError
-from ansible.module_utils.slipway.image_host import load, probe, pull
+from ansible.module_utils.slipway.images.engine import DockerError
+from ansible.module_utils.slipway.images.host import load, probe, pull
 
 
 def main() -> None:

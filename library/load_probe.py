@@ -149,11 +149,16 @@ report:
 
 from typing import Any
 
-from ansible.module_utils.slipway.load import overhead, parse_loads, raise_descriptor_limit
-from ansible.module_utils.slipway.load_budget import gates_of, judge, told
-from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_for_every_moment, parse_places
-from ansible.module_utils.slipway.predicates import SpecError
-from ansible.module_utils.slipway.verification import COMMON, SecretiveModule
+from ansible.module_utils.slipway.verify.loads.budget import gates_of, judge, told
+from ansible.module_utils.slipway.verify.loads.run import overhead, parse_loads, raise_descriptor_limit
+from ansible.module_utils.slipway.verify.module import COMMON, SecretiveModule
+from ansible.module_utils.slipway.verify.moments import (
+    MOMENTS,
+    at_moment,
+    parse_for_every_moment,
+    parse_places,
+)
+from ansible.module_utils.slipway.verify.predicates import SpecError
 
 # When a load applies that does not say: what replicas can carry says little about all of them together.
 _UNSAID = ("public", "demand")

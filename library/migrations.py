@@ -250,17 +250,17 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.slipway.compose_run import Compose, ComposeError
-from ansible.module_utils.slipway.migration_source import UnknownRevision, pending
-from ansible.module_utils.slipway.migration_tools import TOOLS, choose
-from ansible.module_utils.slipway.migrations import (
+from ansible.module_utils.slipway.compose.oneshot import Compose, ComposeError
+from ansible.module_utils.slipway.migrate.run import (
     MigrationError,
     Migrations,
     Options,
     invalid_gates,
     pending_gate,
 )
-from ansible.module_utils.slipway.pg_login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR, Login
+from ansible.module_utils.slipway.migrate.source import UnknownRevision, pending
+from ansible.module_utils.slipway.migrate.tools import TOOLS, choose
+from ansible.module_utils.slipway.postgres.login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR, Login
 
 DURATION = re.compile(r"\d+(us|ms|s|min|h|d)?\Z")
 PATHS: dict[str, Any] = {"type": "list", "elements": "path", "default": []}

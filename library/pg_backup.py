@@ -132,10 +132,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.slipway.backup_store import IDENTIFIER, StoreError
-from ansible.module_utils.slipway.pg_backup import Backup, BackupError, Options
-from ansible.module_utils.slipway.pg_login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR, Login
-from ansible.module_utils.slipway.pg_programs import ProgramError
+from ansible.module_utils.slipway.backup.programs import ProgramError
+from ansible.module_utils.slipway.backup.run import Backup, BackupError, Options
+from ansible.module_utils.slipway.backup.store import IDENTIFIER, StoreError
+from ansible.module_utils.slipway.postgres.login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR, Login
 
 
 def result(backup: Backup) -> dict[str, Any]:

@@ -279,14 +279,14 @@ report:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.slipway.pg_connect import PSYCOPG_ERROR, Target, connection_arguments
-from ansible.module_utils.slipway.pg_index_apply import Entry, Run
-from ansible.module_utils.slipway.pg_index_gates import gates
-from ansible.module_utils.slipway.pg_index_plan import Policy
-from ansible.module_utils.slipway.pg_index_report import Progress, Record
-from ansible.module_utils.slipway.pg_index_spec import parse_all
-from ansible.module_utils.slipway.pg_index_watch import Options
-from ansible.module_utils.slipway.pg_sql import Refused
+from ansible.module_utils.slipway.indexes.gates import gates
+from ansible.module_utils.slipway.indexes.plan import Policy
+from ansible.module_utils.slipway.indexes.report import Progress, Record
+from ansible.module_utils.slipway.indexes.run import Entry, Run
+from ansible.module_utils.slipway.indexes.spec import parse_all
+from ansible.module_utils.slipway.indexes.watch import Options
+from ansible.module_utils.slipway.postgres.connect import PSYCOPG_ERROR, Target, connection_arguments
+from ansible.module_utils.slipway.postgres.sql import Refused
 
 ELEMENT = {
     "name": {"type": "str", "required": True},

@@ -199,14 +199,7 @@ report:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.slipway.pg_connect import (
-    PSYCOPG_ERROR,
-    Target,
-    connection_arguments,
-    describe,
-    psycopg,
-)
-from ansible.module_utils.slipway.pg_index_audit import (
+from ansible.module_utils.slipway.indexes.audit import (
     describe_indexes,
     describe_tables,
     duplicates,
@@ -218,11 +211,18 @@ from ansible.module_utils.slipway.pg_index_audit import (
     stats_age,
     tiers_due,
 )
-from ansible.module_utils.slipway.pg_index_gates import audit_gates
-from ansible.module_utils.slipway.pg_index_report import Record, added_by
-from ansible.module_utils.slipway.pg_index_spec import parse_all
-from ansible.module_utils.slipway.pg_query_budget import check_budget
-from ansible.module_utils.slipway.pg_sql import Refused
+from ansible.module_utils.slipway.indexes.gates import audit_gates
+from ansible.module_utils.slipway.indexes.query_budget import check_budget
+from ansible.module_utils.slipway.indexes.report import Record, added_by
+from ansible.module_utils.slipway.indexes.spec import parse_all
+from ansible.module_utils.slipway.postgres.connect import (
+    PSYCOPG_ERROR,
+    Target,
+    connection_arguments,
+    describe,
+    psycopg,
+)
+from ansible.module_utils.slipway.postgres.sql import Refused
 
 EXPECT = {
     "name": {"type": "str", "required": True},

@@ -72,7 +72,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.durable import write_atomically
+from ansible.module_utils.slipway.model.durable import write_atomically
 
 
 def predecessor(arguments: dict[str, Any], name: str) -> bytes:

@@ -75,8 +75,8 @@ taken_over_from:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway import release as core
-from ansible.module_utils.slipway.lock import Held, Lock
+from ansible.module_utils.slipway.release import records as core
+from ansible.module_utils.slipway.release.lock import Held, Lock
 
 
 def describe(holder: dict[str, Any], age: float, phase: str) -> str:

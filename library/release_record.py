@@ -119,9 +119,9 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway import release as core
-from ansible.module_utils.slipway.colours import pointed_at
-from ansible.module_utils.slipway.lock import Lock
+from ansible.module_utils.slipway.edge.flag import pointed_at
+from ansible.module_utils.slipway.release import records as core
+from ansible.module_utils.slipway.release.lock import Lock
 
 
 def apply(releases: core.Releases, arguments: dict[str, Any]) -> list[Any]:

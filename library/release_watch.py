@@ -101,8 +101,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway import colours, edge
-from ansible.module_utils.slipway.durable import write_atomically
+from ansible.module_utils.slipway.edge import ask as edge
+from ansible.module_utils.slipway.edge import flag
+from ansible.module_utils.slipway.model.durable import write_atomically
 
 
 def watch(arguments: dict[str, Any], flags: Path) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def watch(arguments: dict[str, Any], flags: Path) -> dict[str, Any]:
     in_a_row = 0
     deadline = time.monotonic() + arguments["seconds"]
     while time.monotonic() < deadline:
-        if colours.pointed_at(flags) != arguments["colour"]:
+        if flag.pointed_at(flags) != arguments["colour"]:
             return {**seen, "verdict": "ended"}
         start = time.monotonic()
         seen["probes"] += 1
@@ -153,7 +154,7 @@ def main() -> None:
     flags = root / "edge"
     seen = watch(arguments, flags)
     if seen["verdict"] == "fail" and arguments["previous_colour"] != "none":
-        colours.point(flags, arguments["previous_colour"])
+        flag.point(flags, arguments["previous_colour"])
         seen["turned_back_to"] = arguments["previous_colour"]
     write_atomically(root / "releases" / arguments["release"] / "watch.json", json.dumps(seen) + "\n")
     gates = [

@@ -160,7 +160,7 @@ report:
 
 from typing import Any
 
-from ansible.module_utils.slipway.flow import (
+from ansible.module_utils.slipway.verify.flows.run import (
     ALWAYS_SECONDS,
     failure,
     gate,
@@ -168,9 +168,9 @@ from ansible.module_utils.slipway.flow import (
     run_flow,
     step_data,
 )
-from ansible.module_utils.slipway.moments import at_moment, parse_for_every_moment, parse_places
-from ansible.module_utils.slipway.predicates import SpecError
-from ansible.module_utils.slipway.verification import COMMON, GRACE, SecretiveModule
+from ansible.module_utils.slipway.verify.module import COMMON, GRACE, SecretiveModule
+from ansible.module_utils.slipway.verify.moments import at_moment, parse_for_every_moment, parse_places
+from ansible.module_utils.slipway.verify.predicates import SpecError
 
 
 def main() -> None:

@@ -99,7 +99,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.source import SourceError, export_git, export_tree, is_url
+from ansible.module_utils.slipway.images.source import SourceError, export_git, export_tree, is_url
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the module it is linked to by name lean: see module_utils/slipway/lean.py."""
+"""Runs the module it is linked to by name lean: see module_utils/slipway/lean/controller.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UTILS = str(Path(__file__).resolve().parents[1] / "module_utils")
 if _UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_UTILS)
 
-from ansible.module_utils.slipway.lean import LeanAction, prepared
+from ansible.module_utils.slipway.lean.controller import LeanAction, prepared
 
 prepared(Path(__file__).stem)
 ActionModule = LeanAction

@@ -26,9 +26,9 @@ _UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_UTILS)
 
-from ansible.module_utils.slipway.docker_images import DockerError
-from ansible.module_utils.slipway.image_archive import ArchiveError
-from ansible.module_utils.slipway.image_cache import Parcel, parcel, push, resolve
+from ansible.module_utils.slipway.images.archive import ArchiveError
+from ansible.module_utils.slipway.images.cache import Parcel, parcel, push, resolve
+from ansible.module_utils.slipway.images.engine import DockerError
 
 CHUNK = 16 * 1024 * 1024
 EVERY = 10.0

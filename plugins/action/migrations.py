@@ -19,7 +19,8 @@ _UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_UTILS)
 
-from ansible.module_utils.slipway import migration_lint, migration_source
+from ansible.module_utils.slipway.migrate import lint as migration_lint
+from ansible.module_utils.slipway.migrate import source as migration_source
 
 #: An argument of the action alone, which the module does not know.
 OWN = ("lint", "contract", "lint_grades", "source")

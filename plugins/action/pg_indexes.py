@@ -25,7 +25,7 @@ _UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_UTILS)
 
-from ansible.module_utils.slipway.progress_lines import Narrator, split_records
+from ansible.module_utils.slipway.indexes.progress import Narrator, split_records
 
 display = Display()
 

@@ -18,12 +18,14 @@ _OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _OURS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_OURS)
 
-from ansible.module_utils.slipway import compose as compose_files
-from ansible.module_utils.slipway import declared, environment, override
-from ansible.module_utils.slipway.colours import COLOURS
-from ansible.module_utils.slipway.lean import LeanAction, prepared
-from ansible.module_utils.slipway.system import System
-from ansible.module_utils.slipway.yamlfile import dump
+from ansible.module_utils.slipway.compose import files as compose_files
+from ansible.module_utils.slipway.compose import override
+from ansible.module_utils.slipway.compose.yaml import dump
+from ansible.module_utils.slipway.declaration import read as declared
+from ansible.module_utils.slipway.lean.controller import LeanAction, prepared
+from ansible.module_utils.slipway.model import environment
+from ansible.module_utils.slipway.model.colours import COLOURS
+from ansible.module_utils.slipway.model.system import System
 
 prepared("release_files")
 

@@ -20,7 +20,7 @@ _UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_UTILS)
 
-from ansible.module_utils.slipway.lean import LeanAction, prepared
+from ansible.module_utils.slipway.lean.controller import LeanAction, prepared
 
 prepared("release_lock")
 

@@ -18,12 +18,15 @@ _OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _OURS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_OURS)
 
-from ansible.module_utils.slipway import compose_images, declared, environment, plan
-from ansible.module_utils.slipway.colours import COLOURS
-from ansible.module_utils.slipway.compose import Compose
-from ansible.module_utils.slipway.compose_check import secret_names, secrets_in_images
-from ansible.module_utils.slipway.problems import listing
-from ansible.module_utils.slipway.release import ReleaseError, live
+from ansible.module_utils.slipway.compose import images as compose_images
+from ansible.module_utils.slipway.compose.check import secret_names, secrets_in_images
+from ansible.module_utils.slipway.compose.files import Compose
+from ansible.module_utils.slipway.declaration import read as declared
+from ansible.module_utils.slipway.model import environment
+from ansible.module_utils.slipway.model.colours import COLOURS
+from ansible.module_utils.slipway.model.problems import listing
+from ansible.module_utils.slipway.release import plan
+from ansible.module_utils.slipway.release.records import ReleaseError, live
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

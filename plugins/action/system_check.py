@@ -19,12 +19,18 @@ _OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _OURS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_OURS)
 
-from ansible.module_utils.slipway.colours import COLOURS
-from ansible.module_utils.slipway.declaration import ROLE_PREFIXES, is_own
-from ansible.module_utils.slipway.inventory import Declaration, Locator, check, inventory_files, read_files
-from ansible.module_utils.slipway.problems import listing
-from ansible.module_utils.slipway.role_variables import read_options
-from ansible.module_utils.slipway.system import System
+from ansible.module_utils.slipway.declaration.check import (
+    Declaration,
+    Locator,
+    check,
+    inventory_files,
+    read_files,
+)
+from ansible.module_utils.slipway.declaration.role_variables import read_options
+from ansible.module_utils.slipway.declaration.schema import ROLE_PREFIXES, is_own
+from ansible.module_utils.slipway.model.colours import COLOURS
+from ansible.module_utils.slipway.model.problems import listing
+from ansible.module_utils.slipway.model.system import System
 
 Keys = tuple[Any, ...]
 GROUPS = ("app", "edge", "data")

@@ -54,10 +54,10 @@ _MODULE_UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
+from ansible.module_utils.slipway.masking.scrub import clean
 from ansible.module_utils.slipway.report import screen
 from ansible.module_utils.slipway.report.collect import Run, assemble
 from ansible.module_utils.slipway.report.files import ReportError, write
-from ansible.module_utils.slipway.report.redact import clean
 
 _COLOURS = {
     "pass": C.COLOR_OK,

@@ -18,8 +18,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "integration/data")]
 import conftest  # noqa: E402, F401  (makes module_utils importable)
-from ansible.module_utils.slipway.pg_backup import Backup, Options  # noqa: E402
-from ansible.module_utils.slipway.pg_login import Login  # noqa: E402
+from ansible.module_utils.slipway.backup.run import Backup, Options  # noqa: E402
+from ansible.module_utils.slipway.postgres.login import Login  # noqa: E402
 from data_support import connection, eventually, free_port, sh  # noqa: E402
 
 IMAGE, RUNS = "slipway/postgres:17", 3

@@ -101,7 +101,7 @@ def declared(number: int) -> list[dict[str, Any]]:
 
 def prepare(port: int, number: int) -> str:
     """Create a database with that many indexes, built plainly; return its name."""
-    from ansible.module_utils.slipway.pg_index_spec import parse
+    from ansible.module_utils.slipway.indexes.spec import parse
 
     database = f"bench_{number}"
     with connect(port) as connection:

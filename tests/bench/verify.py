@@ -27,8 +27,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "module_utils"))
 
-from slipway.load import Shape, apply  # noqa: E402
-from slipway.load_routes import parse_routes  # noqa: E402
+from slipway.verify.loads.routes import parse_routes  # noqa: E402
+from slipway.verify.loads.run import Shape, apply  # noqa: E402
 
 NGINX = """
 daemon off; worker_processes 1; pid {directory}/pid; error_log {directory}/error.log;

@@ -244,7 +244,7 @@ def traffic(system: System, rate: int = 100, routes: list[dict[str, Any]] | None
     port = int(relay.stdout.readline())
     clients = []
     for name, target in (("near", f"{system.address()}:443"), ("far", f"127.0.0.1:{port}")):
-        command = [sys.executable, "-m", "slipway.traffic", str(where / "spec.json"), "--rate", str(rate), "--out",
+        command = [sys.executable, "-m", "slipway.verify.loads.traffic", str(where / "spec.json"), "--rate", str(rate), "--out",
                    str(where / f"{name}.json"), "--release-header", "X-App-Version", "--stop-file", str(where / "stop"),
                    "--ready-file", str(where / f"{name}.ready"), "--connect-to", target, "--ca-file",
                    str(ROOT / "var/pki/ca.pem"), "--seconds", "600"]  # fmt: skip

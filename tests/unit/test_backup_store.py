@@ -6,10 +6,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway import backup_store
-from ansible.module_utils.slipway.backup_store import Store, StoreError
-from ansible.module_utils.slipway.pg_login import Login
-from ansible.module_utils.slipway.pg_programs import Programs
+from ansible.module_utils.slipway.backup import store as backup_store
+from ansible.module_utils.slipway.backup.programs import Programs
+from ansible.module_utils.slipway.backup.store import Store, StoreError
+from ansible.module_utils.slipway.postgres.login import Login
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -12,13 +12,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.checks import amqp, dns, mongodb, postgres, redis, tls
-from ansible.module_utils.slipway.checks.base import truth
-from ansible.module_utils.slipway.checks.engine import parse_checks
-from ansible.module_utils.slipway.http1 import HttpError
-from ansible.module_utils.slipway.http_client import Trace, parse_address, parse_url
-from ansible.module_utils.slipway.predicates import MISSING, SpecError
-from ansible.module_utils.slipway.redact import Redactor
+from ansible.module_utils.slipway.masking.redactor import Redactor
+from ansible.module_utils.slipway.verify.checks import amqp, dns, mongodb, postgres, redis, tls
+from ansible.module_utils.slipway.verify.checks.base import truth
+from ansible.module_utils.slipway.verify.checks.run import parse_checks
+from ansible.module_utils.slipway.verify.http.client import Trace, parse_address, parse_url
+from ansible.module_utils.slipway.verify.http.wire import HttpError
+from ansible.module_utils.slipway.verify.predicates import MISSING, SpecError
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.compose import (
+from ansible.module_utils.slipway.compose.files import (
     Compose,
     as_mapping,
     load,
@@ -16,8 +16,8 @@ from ansible.module_utils.slipway.compose import (
     service_networks,
     with_texts,
 )
-from ansible.module_utils.slipway.compose_images import build_plan, images
-from ansible.module_utils.slipway.system import System
+from ansible.module_utils.slipway.compose.images import build_plan, images
+from ansible.module_utils.slipway.model.system import System
 
 
 def written(root: Path, **files: str) -> Compose:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.compose import load
-from ansible.module_utils.slipway.compose_check import (
+from ansible.module_utils.slipway.compose.check import (
     _without_values,
     check,
     interpolations,
@@ -16,7 +15,8 @@ from ansible.module_utils.slipway.compose_check import (
     secret_names,
     secrets_in_images,
 )
-from ansible.module_utils.slipway.system import System
+from ansible.module_utils.slipway.compose.files import load
+from ansible.module_utils.slipway.model.system import System
 
 SERVICES: dict[str, dict[str, Any]] = {
     "web": {"kind": "web", "port": 80},

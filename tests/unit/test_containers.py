@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway import containers as core
+from ansible.module_utils.slipway.compose import containers as core
 
 
 def container(**more: Any) -> core.Container:

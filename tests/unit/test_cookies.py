@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.slipway.cookies import Jar
-from ansible.module_utils.slipway.http_client import Request, parse_url
+from ansible.module_utils.slipway.verify.http.client import Request, parse_url
+from ansible.module_utils.slipway.verify.http.cookies import Jar
 
 
 def jar(*values: str) -> Jar:

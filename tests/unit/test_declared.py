@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.declared import database_host
+from ansible.module_utils.slipway.declaration.read import database_host
 
 HOSTVARS: dict[str, dict[str, Any]] = {
     "edge1": {"ansible_host": "203.0.113.1"},

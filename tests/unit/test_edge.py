@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway import colours, edge
+from ansible.module_utils.slipway.edge import ask as edge
+from ansible.module_utils.slipway.edge import flag
+from ansible.module_utils.slipway.model.colours import other
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,14 +23,14 @@ def test_it_points_where_it_was_last_turned(
     flags = tmp_path_factory.mktemp("edge")
     now = "none"
     for colour in turns:
-        assert colours.point(flags, colour) is (colour != now)
+        assert flag.point(flags, colour) is (colour != now)
         now = colour
-        assert colours.pointed_at(flags) == colour
-    assert colours.pointed_at(flags) == now
+        assert flag.pointed_at(flags) == colour
+    assert flag.pointed_at(flags) == now
 
 
 def test_from_one_colour_to_the_other_it_never_points_nowhere(tmp_path: Path) -> None:
-    colours.point(tmp_path, "blue")
+    flag.point(tmp_path, "blue")
     seen: set[str] = set()
     stop = threading.Event()
 
@@ -45,7 +47,7 @@ def test_from_one_colour_to_the_other_it_never_points_nowhere(tmp_path: Path) ->
     looker = threading.Thread(target=look)
     looker.start()
     for turn in range(300):
-        colours.point(tmp_path, "green" if turn % 2 == 0 else "blue")
+        flag.point(tmp_path, "green" if turn % 2 == 0 else "blue")
     stop.set()
     looker.join()
     assert seen <= {"blue", "green"}
@@ -77,7 +79,7 @@ def test_an_older_nginx_has_http2_as_a_parameter(version: str) -> None:
 
 
 def test_other() -> None:
-    assert [colours.other(colour) for colour in ("blue", "green", "none")] == ["green", "blue", "blue"]
+    assert [other(colour) for colour in ("blue", "green", "none")] == ["green", "blue", "blue"]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.slipway.environment import as_text, checksum, effective, render, validate
+from ansible.module_utils.slipway.model.environment import as_text, checksum, effective, render, validate
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway import host_lock
+from ansible.module_utils.slipway.host import lock as host_lock
 
 
 @pytest.fixture(autouse=True)

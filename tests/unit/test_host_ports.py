@@ -7,7 +7,7 @@ from pathlib import Path
 
 import host_check
 import pytest
-from ansible.module_utils.slipway.host_ports import published, reserved, taken
+from ansible.module_utils.slipway.host.ports import published, reserved, taken
 
 LISTED = """\
 shop\tshop-blue-web-1\t10.0.0.1:18000->8000/tcp

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 
 import pytest
-from ansible.module_utils.slipway.http1 import (
+from ansible.module_utils.slipway.verify.http.wire import (
     BodyTooLarge,
     HttpError,
     ProtocolError,

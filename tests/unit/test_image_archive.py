@@ -9,14 +9,14 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway.docker_images import chain_ids
-from ansible.module_utils.slipway.image_archive import (
+from ansible.module_utils.slipway.images.archive import (
     ArchiveError,
     archive_name,
     copy_without,
     partial_name,
     read_index,
 )
+from ansible.module_utils.slipway.images.engine import chain_ids
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

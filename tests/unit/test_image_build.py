@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway.docker_images import familiar, fingerprint
-from ansible.module_utils.slipway.image_build import (
+from ansible.module_utils.slipway.images.build import (
     Build,
     failure,
     mistakes,
@@ -15,6 +14,7 @@ from ansible.module_utils.slipway.image_build import (
     proxy_environment,
     with_tags,
 )
+from ansible.module_utils.slipway.images.engine import familiar, fingerprint
 
 BUILD = Build("web", "shop/web:1", args={"A": "1"})
 

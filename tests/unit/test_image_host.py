@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway import image_cache
-from ansible.module_utils.slipway.docker_images import DockerError, Runner, facts, inspect, inspect_all
-from ansible.module_utils.slipway.image_host import load, login, probe
+from ansible.module_utils.slipway.images import cache as image_cache
+from ansible.module_utils.slipway.images.engine import DockerError, Runner, facts, inspect, inspect_all
+from ansible.module_utils.slipway.images.host import load, login, probe
 
 IMAGE = {
     "Id": "sha256:1",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.slipway.interpolate import interpolate
+from ansible.module_utils.slipway.compose.interpolate import interpolate
 from hypothesis import given
 from hypothesis import strategies as st
 

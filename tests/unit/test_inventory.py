@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.inventory import (
+from ansible.module_utils.slipway.declaration.check import (
     COMMAND_LINE,
     Declaration,
     Locator,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
-from ansible.module_utils.slipway import lean
+from ansible.module_utils.slipway.lean import controller as lean
 
 LEAN = sorted(path.stem for path in (lean.PROJECT / "plugins" / "action").glob("*.py") if path.is_symlink())
 
@@ -38,7 +38,7 @@ def test_everything_a_module_imports_goes_with_it(module: str) -> None:
     sources, spec = lean.prepared(module)
     assert "argument_spec" in spec
     check = f"import sys; sys.path[:] = [p for p in sys.path if 'packages' not in p]; texts = {sources!r}"
-    host = (lean.PROJECT / "module_utils/slipway/lean_host.py").read_text()
+    host = (lean.PROJECT / "module_utils/slipway/lean/host.py").read_text()
     # Run as an import: everything but main().
     script = f"{host}\n{check}\ntexts[{module!r}] += '\\nprint(\"imported\")'\nrun(texts, {module!r}, {{}}, [], True, False)\n"
     script = script.replace('{"__name__": "__main__"}', '{"__name__": "imported"}')
@@ -114,7 +114,7 @@ def test_the_real_ansible_module_is_back_in_its_place() -> None:
 
 def test_relative_imports_of_a_package_are_followed() -> None:
     sources = lean.texts("health_check")
-    assert f"{lean.PACKAGE}.checks.http" in sources
+    assert f"{lean.PACKAGE}.verify.checks.http" in sources
     assert f"{lean.PACKAGE}.http_client" in sources
 
 

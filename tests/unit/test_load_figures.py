@@ -6,15 +6,15 @@ import math
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.http1 import ResponseParser
-from ansible.module_utils.slipway.http_client import Request, parse_url
-from ansible.module_utils.slipway.load import Load, parse_loads
-from ansible.module_utils.slipway.load_budget import NO_DESCRIPTORS, judge, parse_budgets
-from ansible.module_utils.slipway.load_engine import Job, Route
-from ansible.module_utils.slipway.load_routes import parse_routes
-from ansible.module_utils.slipway.load_stats import Statistics, histogram, percentile
-from ansible.module_utils.slipway.moments import Place
-from ansible.module_utils.slipway.predicates import SpecError
+from ansible.module_utils.slipway.verify.http.client import Request, parse_url
+from ansible.module_utils.slipway.verify.http.wire import ResponseParser
+from ansible.module_utils.slipway.verify.loads.budget import NO_DESCRIPTORS, judge, parse_budgets
+from ansible.module_utils.slipway.verify.loads.engine import Job, Route
+from ansible.module_utils.slipway.verify.loads.routes import parse_routes
+from ansible.module_utils.slipway.verify.loads.run import Load, parse_loads
+from ansible.module_utils.slipway.verify.loads.stats import Statistics, histogram, percentile
+from ansible.module_utils.slipway.verify.moments import Place
+from ansible.module_utils.slipway.verify.predicates import SpecError
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway.lock import Held, Lock
+from ansible.module_utils.slipway.release.lock import Held, Lock
 
 
 def me(token: str) -> dict[str, str]:

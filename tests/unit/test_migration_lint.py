@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway import migration_lint
+from ansible.module_utils.slipway.migrate import lint as migration_lint
 from hypothesis import given
 from hypothesis import strategies as st
 

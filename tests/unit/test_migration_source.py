@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway import migration_source as core
+from ansible.module_utils.slipway.migrate import source as core
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "reviews"
 

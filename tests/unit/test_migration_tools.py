@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.slipway.compose_run import Compose, tail
-from ansible.module_utils.slipway.migration_tools import TOOLS, choose, fill
+from ansible.module_utils.slipway.compose.oneshot import Compose, tail
+from ansible.module_utils.slipway.migrate.tools import TOOLS, choose, fill
 
 ALEMBIC = """\
 INFO  [alembic.runtime.migration] Context impl PostgresqlImpl.

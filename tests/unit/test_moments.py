@@ -7,17 +7,17 @@ import json
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.checks.engine import parse_checks
-from ansible.module_utils.slipway.flow import parse_flows
-from ansible.module_utils.slipway.load import parse_loads
-from ansible.module_utils.slipway.moments import (
+from ansible.module_utils.slipway.masking.redactor import Redactor
+from ansible.module_utils.slipway.verify.checks.run import parse_checks
+from ansible.module_utils.slipway.verify.flows.run import parse_flows
+from ansible.module_utils.slipway.verify.loads.run import parse_loads
+from ansible.module_utils.slipway.verify.moments import (
     parse_for_every_moment,
     parse_places,
     paths_of,
     spread_checks,
 )
-from ansible.module_utils.slipway.predicates import SpecError
-from ansible.module_utils.slipway.redact import Redactor
+from ansible.module_utils.slipway.verify.predicates import SpecError
 from ansible.module_utils.testing import patch_module_args
 
 TARGETS = [

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.compose import Compose, load
-from ansible.module_utils.slipway.override import colour_override, resources, stateful_override
-from ansible.module_utils.slipway.system import System
-from ansible.module_utils.slipway.yamlfile import RESET, Override
+from ansible.module_utils.slipway.compose.files import Compose, load
+from ansible.module_utils.slipway.compose.override import colour_override, resources, stateful_override
+from ansible.module_utils.slipway.compose.yaml import RESET, Override
+from ansible.module_utils.slipway.model.system import System
 
 FILE = """
 services:

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.pg_index_build import Builder
-from ansible.module_utils.slipway.pg_index_catalog import Table
-from ansible.module_utils.slipway.pg_index_probe import Probe
-from ansible.module_utils.slipway.pg_index_spec import parse
-from ansible.module_utils.slipway.pg_index_watch import Budget, Options, Stopped
+from ansible.module_utils.slipway.indexes.build import Builder
+from ansible.module_utils.slipway.indexes.catalog import Table
+from ansible.module_utils.slipway.indexes.probe import Probe
+from ansible.module_utils.slipway.indexes.spec import parse
+from ansible.module_utils.slipway.indexes.watch import Budget, Options, Stopped
 
 SPEC = parse({"name": "i", "table": "t", "columns": ["a"]})
 TABLE = Table(100, "public", "t", "r", "me", True, None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.pg_connect import Target
-from ansible.module_utils.slipway.pg_sql import Refused
+from ansible.module_utils.slipway.postgres.connect import Target
+from ansible.module_utils.slipway.postgres.sql import Refused
 
 # The password is always made of these two, so neither half may appear.
 HALVES = ("SECRET", "TAIL")

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.pg_index_catalog import Index, Signature, Table
-from ansible.module_utils.slipway.pg_index_plan import Policy, Situation, decide, find_leftovers
-from ansible.module_utils.slipway.pg_index_probe import Probe
-from ansible.module_utils.slipway.pg_index_spec import parse
+from ansible.module_utils.slipway.indexes.catalog import Index, Signature, Table
+from ansible.module_utils.slipway.indexes.plan import Policy, Situation, decide, find_leftovers
+from ansible.module_utils.slipway.indexes.probe import Probe
+from ansible.module_utils.slipway.indexes.spec import parse
 
 SPEC = parse({"name": "i", "table": "t", "columns": ["a"]})
 SIGNATURE = Signature(

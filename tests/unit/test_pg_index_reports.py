@@ -8,15 +8,15 @@ from typing import Any
 
 import pg_indexes_info
 import pytest
-from ansible.module_utils.slipway.pg_connect import Target
-from ansible.module_utils.slipway.pg_index_audit import matches_like, percent, read_hours, tiers_due, usage
-from ansible.module_utils.slipway.pg_index_gates import gates
-from ansible.module_utils.slipway.pg_index_report import Progress, Record, added_by
-from ansible.module_utils.slipway.pg_index_spec import parse
-from ansible.module_utils.slipway.pg_index_watch import measure
-from ansible.module_utils.slipway.pg_query_budget import index_names
-from ansible.module_utils.slipway.pg_sql import Refused
-from ansible.module_utils.slipway.progress_lines import Narrator, line, split_records
+from ansible.module_utils.slipway.indexes.audit import matches_like, percent, read_hours, tiers_due, usage
+from ansible.module_utils.slipway.indexes.gates import gates
+from ansible.module_utils.slipway.indexes.progress import Narrator, line, split_records
+from ansible.module_utils.slipway.indexes.query_budget import index_names
+from ansible.module_utils.slipway.indexes.report import Progress, Record, added_by
+from ansible.module_utils.slipway.indexes.spec import parse
+from ansible.module_utils.slipway.indexes.watch import measure
+from ansible.module_utils.slipway.postgres.connect import Target
+from ansible.module_utils.slipway.postgres.sql import Refused
 
 
 def entry(name: str, state: str, **changes: Any) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.pg_index_spec import parse, parse_all, storage_set
-from ansible.module_utils.slipway.pg_sql import Refused
+from ansible.module_utils.slipway.indexes.spec import parse, parse_all, storage_set
+from ansible.module_utils.slipway.postgres.sql import Refused
 
 BASE: dict[str, Any] = {"name": "i", "table": "Order", "columns": ["a"]}
 

@@ -6,7 +6,7 @@ import copy
 import typing as t
 
 import pytest
-from ansible.module_utils.slipway import pg_manifest
+from ansible.module_utils.slipway.postgres import manifest as pg_manifest
 
 MANIFEST: dict[str, t.Any] = {
     "database": {"encoding": "UTF8", "collate": "C.UTF-8", "ctype": "C.UTF-8", "locale": None},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.slipway import pg_schema
+from ansible.module_utils.slipway.postgres import schema as pg_schema
 from hypothesis import given
 from hypothesis import strategies as st
 

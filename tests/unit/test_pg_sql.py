@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.slipway.pg_sql import (
+from ansible.module_utils.slipway.postgres.sql import (
     Refused,
     conjuncts,
     fit_name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway import plan
+from ansible.module_utils.slipway.release import plan
 
 FACTS: dict[str, Any] = {"version": "v2", "revision": "bbbbbbbbbb", "services": {"web": ["web"]}}
 INPUTS = {"revision": "bbbbbbbbbb", "environment": "e1", "compose": "c1"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.predicates import (
+from ansible.module_utils.slipway.verify.predicates import (
     MISSING,
     Predicate,
     SpecError,

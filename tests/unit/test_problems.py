@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.slipway.problems import Problem, listing, near_miss
+from ansible.module_utils.slipway.model.problems import Problem, listing, near_miss
 
 
 def test_a_list_of_problems_is_numbered_by_file_and_line_without_repeats() -> None:

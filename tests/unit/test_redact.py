@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from ansible.module_utils.slipway.redact import MASK, Redactor, secret_values
+from ansible.module_utils.slipway.masking.redactor import MASK, Redactor, secret_values
 from hypothesis import given
 from hypothesis import strategies as st
 

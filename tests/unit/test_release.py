@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway import release as core
+from ansible.module_utils.slipway.release import records as core
 from hypothesis import given
 from hypothesis import strategies as st
 

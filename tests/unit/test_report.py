@@ -10,11 +10,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from ansible.module_utils.slipway.masking.scrub import publishable
 from ansible.module_utils.slipway.report import files
 from ansible.module_utils.slipway.report.collect import PHASES, Run, assemble
 from ansible.module_utils.slipway.report.files import ReportError, write
 from ansible.module_utils.slipway.report.html import before_after, html, number, phase_bars, sparks
-from ansible.module_utils.slipway.report.redact import publishable
 from ansible.module_utils.slipway.report.text import cell, junit, markdown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from ansible.module_utils.slipway.report.redact import REDACTED, clean, looks_secret, publishable, scrub
+from ansible.module_utils.slipway.masking.scrub import REDACTED, clean, looks_secret, publishable, scrub
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway import selectors
-from ansible.module_utils.slipway.predicates import MISSING, SpecError
-from ansible.module_utils.slipway.selectors import MissingJmespath, Selector
+from ansible.module_utils.slipway.verify import selectors
+from ansible.module_utils.slipway.verify.predicates import MISSING, SpecError
+from ansible.module_utils.slipway.verify.selectors import MissingJmespath, Selector
 from hypothesis import given
 from hypothesis import strategies as st
 

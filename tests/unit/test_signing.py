@@ -8,8 +8,8 @@ import hmac
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.predicates import SpecError
-from ansible.module_utils.slipway.signing import CASES, Signer, tamper
+from ansible.module_utils.slipway.verify.flows.signing import CASES, Signer, tamper
+from ansible.module_utils.slipway.verify.predicates import SpecError
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway.source import SourceError, export_git, export_tree, is_url, tree_revision
+from ansible.module_utils.slipway.images.source import (
+    SourceError,
+    export_git,
+    export_tree,
+    is_url,
+    tree_revision,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.slipway.http1 import HttpError
-from ansible.module_utils.slipway.sse import Event, EventParser, Limits, too_late
+from ansible.module_utils.slipway.verify.http.sse import Event, EventParser, Limits, too_late
+from ansible.module_utils.slipway.verify.http.wire import HttpError
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.slipway.system import System, default_port_base
+from ansible.module_utils.slipway.model.system import System, default_port_base
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 
 import pytest
-from ansible.module_utils.slipway.http_client import tls_context
+from ansible.module_utils.slipway.verify.http.client import tls_context
 
 
 def test_it_does_not_depend_on_the_python_it_runs_on(monkeypatch: pytest.MonkeyPatch) -> None:

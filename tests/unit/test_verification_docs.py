@@ -12,12 +12,12 @@ import load_probe
 import pytest
 import smoke_flow
 import yaml
-from ansible.module_utils.slipway.checks.engine import parse_checks
-from ansible.module_utils.slipway.flow import parse_flows
-from ansible.module_utils.slipway.load import parse_loads
-from ansible.module_utils.slipway.moments import MOMENTS, at_moment, parse_places, spread_checks
-from ansible.module_utils.slipway.predicates import SpecError
-from ansible.module_utils.slipway.redact import Redactor
+from ansible.module_utils.slipway.masking.redactor import Redactor
+from ansible.module_utils.slipway.verify.checks.run import parse_checks
+from ansible.module_utils.slipway.verify.flows.run import parse_flows
+from ansible.module_utils.slipway.verify.loads.run import parse_loads
+from ansible.module_utils.slipway.verify.moments import MOMENTS, at_moment, parse_places, spread_checks
+from ansible.module_utils.slipway.verify.predicates import SpecError
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "docs/verification.md", ROOT / "roles/verify/README.md"]

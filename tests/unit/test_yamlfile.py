@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.slipway.yamlfile import RESET, Override, dump, parse
+from ansible.module_utils.slipway.compose.yaml import RESET, Override, dump, parse
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ import datetime
 import time
 from typing import Any, Callable
 
-from .redact import publishable, scrub
+from ..masking.scrub import publishable, scrub
 
 SCHEMA = 1
 # In this order; a failure before `switch` has moved no traffic.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .redact import scrub
+from ..masking.scrub import scrub
 
 STATUS_WIDTH = 12
 # What a failed task printed is shown from its end: that is where programs say why they stopped.

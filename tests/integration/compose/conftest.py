@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway import yamlfile
-from ansible.module_utils.slipway.compose import Compose, load
-from ansible.module_utils.slipway.override import resources
-from ansible.module_utils.slipway.system import Service, System
+from ansible.module_utils.slipway.compose import yaml as yamlfile
+from ansible.module_utils.slipway.compose.files import Compose, load
+from ansible.module_utils.slipway.compose.override import resources
+from ansible.module_utils.slipway.model.system import Service, System
 
 NAME = "compose-t"
 IMAGE = "slipway/debian:13"

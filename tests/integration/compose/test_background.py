@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
-from ansible.module_utils.slipway import lean
+from ansible.module_utils.slipway.lean import controller as lean
 
 NAME = "slipway-test-background"
 # Takes two seconds to end.

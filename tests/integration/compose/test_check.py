@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible.module_utils.slipway.compose import load
-from ansible.module_utils.slipway.compose_check import check, compose_says
-from ansible.module_utils.slipway.system import System
+from ansible.module_utils.slipway.compose.check import check, compose_says
+from ansible.module_utils.slipway.compose.files import load
+from ansible.module_utils.slipway.model.system import System
 
 FILE = """services:
   web:

@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from ansible.module_utils.slipway.environment import effective, render
+from ansible.module_utils.slipway.model.environment import effective, render
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway import yamlfile
-from ansible.module_utils.slipway.compose import Compose, load, minimal
-from ansible.module_utils.slipway.compose_images import images
-from ansible.module_utils.slipway.override import colour_override, resources, stateful_override
-from ansible.module_utils.slipway.system import System
+from ansible.module_utils.slipway.compose import yaml as yamlfile
+from ansible.module_utils.slipway.compose.files import Compose, load, minimal
+from ansible.module_utils.slipway.compose.images import images
+from ansible.module_utils.slipway.compose.override import colour_override, resources, stateful_override
+from ansible.module_utils.slipway.model.system import System
 
 from .conftest import IMAGE, NAME, Run, config, docker, system
 

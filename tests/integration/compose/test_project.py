@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway.containers import Container, uptime
-from ansible.module_utils.slipway.project import Project, ProjectError
+from ansible.module_utils.slipway.compose.containers import Container, uptime
+from ansible.module_utils.slipway.compose.project import Project, ProjectError
 
 pytestmark = pytest.mark.skipif(shutil.which("docker") is None, reason="needs Docker")
 

@@ -8,14 +8,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.slipway.compose import (
+from ansible.module_utils.slipway.compose.files import (
     Compose,
     load,
     mounts,
     service_networks,
 )
-from ansible.module_utils.slipway.compose_images import build_plan, images
-from ansible.module_utils.slipway.system import System
+from ansible.module_utils.slipway.compose.images import build_plan, images
+from ansible.module_utils.slipway.model.system import System
 
 TREE = {
     "compose.yaml": """

@@ -8,7 +8,7 @@ import typing as t
 
 import psycopg
 import pytest
-from ansible.module_utils.slipway.pg_login import Login
+from ansible.module_utils.slipway.postgres.login import Login
 from data_support import PASSWORD, ROOT, connection, eventually, free_port, sh
 
 

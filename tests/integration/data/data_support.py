@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import psycopg
-from ansible.module_utils.slipway.pg_login import Login
+from ansible.module_utils.slipway.postgres.login import Login
 
 ROOT = Path(__file__).resolve().parents[3]
 APP = Path(__file__).parent / "app"

@@ -10,8 +10,8 @@ import zlib
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway import pg_manifest
-from ansible.module_utils.slipway.pg_login import Login
+from ansible.module_utils.slipway.postgres import manifest as pg_manifest
+from ansible.module_utils.slipway.postgres.login import Login
 from data_support import APP, PASSWORD, ROOT, Module, connection, eventually, login_arguments, run, sh
 
 FIRST = ("r1", "CREATE TABLE orders (id int PRIMARY KEY, note text)", "DROP TABLE orders")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from ansible.module_utils.slipway import pg_backup, pg_manifest
-from ansible.module_utils.slipway.backup_store import Store, StoreError
-from ansible.module_utils.slipway.pg_backup import Backup, BackupError, Options
-from ansible.module_utils.slipway.pg_login import Login
+from ansible.module_utils.slipway.backup import run as pg_backup
+from ansible.module_utils.slipway.backup.run import Backup, BackupError, Options
+from ansible.module_utils.slipway.backup.store import Store, StoreError
+from ansible.module_utils.slipway.postgres import manifest as pg_manifest
+from ansible.module_utils.slipway.postgres.login import Login
 from data_support import PASSWORD, Module, connection, databases, eventually, login_arguments, run, sh
 
 SEED = r'''

@@ -12,7 +12,10 @@ from typing import Any
 import pg_indexes
 import psycopg
 import pytest
-from ansible.module_utils.slipway import pg_index_apply, pg_index_build, pg_index_probe, pg_index_watch
+from ansible.module_utils.slipway.indexes import build as pg_index_build
+from ansible.module_utils.slipway.indexes import probe as pg_index_probe
+from ansible.module_utils.slipway.indexes import run as pg_index_apply
+from ansible.module_utils.slipway.indexes import watch as pg_index_watch
 from psycopg.rows import dict_row
 
 # The same rules in less time.

@@ -7,7 +7,7 @@ from typing import Any
 import pg_indexes_info
 import psycopg
 import pytest
-from ansible.module_utils.slipway.pg_sql import human_bytes
+from ansible.module_utils.slipway.postgres.sql import human_bytes
 from conftest import Background
 
 

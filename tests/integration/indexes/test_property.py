@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.pg_index_spec import parse
+from ansible.module_utils.slipway.indexes.spec import parse
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 

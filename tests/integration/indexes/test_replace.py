@@ -13,10 +13,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from ansible.module_utils.slipway import pg_index_build
-from ansible.module_utils.slipway.pg_connect import Target
-from ansible.module_utils.slipway.pg_index_catalog import Table
-from ansible.module_utils.slipway.pg_index_partition import child_name
+from ansible.module_utils.slipway.indexes import build as pg_index_build
+from ansible.module_utils.slipway.indexes.catalog import Table
+from ansible.module_utils.slipway.indexes.partition import child_name
+from ansible.module_utils.slipway.postgres.connect import Target
 from conftest import PASSWORD, Background, Database, Server, until
 
 INDEX = {"name": "t_a", "table": "t", "columns": ["a"]}
@@ -147,7 +147,7 @@ def test_absent_takes_the_leftovers_of_a_replacement_with_it(t: Any, table: dict
 
 @pytest.mark.parametrize("point", ["built", "invalid", "swapped"])
 def test_a_replacement_that_was_interrupted_is_continued(t: Any, point: str) -> None:
-    from ansible.module_utils.slipway.pg_index_spec import parse
+    from ansible.module_utils.slipway.indexes.spec import parse
 
     digest = parse(DRIFTED).hash
     t.sql("CREATE INDEX t_a ON t (a)")
@@ -295,7 +295,7 @@ STACKED = [
 
 @pytest.mark.parametrize("body", STACKED, ids=[str(body) for body in STACKED])
 def test_stacked_sql_is_refused(t: Any, body: dict[str, Any]) -> None:
-    from ansible.module_utils.slipway.pg_sql import Refused
+    from ansible.module_utils.slipway.postgres.sql import Refused
 
     try:
         result = t.apply([{**INDEX, **body}])
@@ -420,7 +420,7 @@ def test_a_partition_of_another_owner_is_refused_before_anything_is_made(
 
 
 def test_a_build_that_is_at_work_in_a_partition_is_waited_for(t: Any, gates: Any) -> None:
-    from ansible.module_utils.slipway.pg_index_spec import parse
+    from ansible.module_utils.slipway.indexes.spec import parse
 
     t.sql(
         "CREATE TABLE p (a int) PARTITION BY RANGE (a)",
@@ -677,7 +677,7 @@ def test_a_role_that_cannot_see_others_says_so(t: Any, role: str) -> None:
 
 
 def test_a_table_that_is_locked_is_not_waited_for_without_end(t: Any) -> None:
-    from ansible.module_utils.slipway.pg_sql import Refused
+    from ansible.module_utils.slipway.postgres.sql import Refused
 
     t.sql("CREATE INDEX t_a ON t (a)")
     lock = t.other("BEGIN", "LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
@@ -687,7 +687,7 @@ def test_a_table_that_is_locked_is_not_waited_for_without_end(t: Any) -> None:
 
 
 def test_wrong_password_is_a_clear_refusal(t: Any) -> None:
-    from ansible.module_utils.slipway.pg_sql import Refused
+    from ansible.module_utils.slipway.postgres.sql import Refused
 
     with pytest.raises(Refused, match="password authentication failed"):
         t.one(INDEX, login_password="not this one")
@@ -749,7 +749,7 @@ def _session_behind(port: int, database: str) -> Any:
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
 def test_a_pooler_that_shares_sessions_is_refused(t: Any, pooler: Any, mode: str) -> None:
-    from ansible.module_utils.slipway.pg_sql import Refused
+    from ansible.module_utils.slipway.postgres.sql import Refused
 
     port = pooler(mode)
     before = _session_behind(port, t.name)
@@ -911,7 +911,7 @@ def test_tiers(t: Any) -> None:
 
 
 def test_record_of_a_release(t: Any, tmp_path: Any) -> None:
-    from ansible.module_utils.slipway.pg_index_report import Record, added_by
+    from ansible.module_utils.slipway.indexes.report import Record, added_by
 
     record = str(tmp_path / "state" / "indexes.json")
     t.sql("CREATE INDEX t_b ON t (b DESC)")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.checks.engine import Outcome, attempt, parse_checks, run_checks
-from ansible.module_utils.slipway.redact import Redactor
+from ansible.module_utils.slipway.masking.redactor import Redactor
+from ansible.module_utils.slipway.verify.checks.run import Outcome, attempt, parse_checks, run_checks
 
 sys.path.insert(0, str(Path(__file__).parent))
 

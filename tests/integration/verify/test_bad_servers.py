@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.checks.engine import parse_checks, run_checks, summary
-from ansible.module_utils.slipway.redact import Redactor
+from ansible.module_utils.slipway.masking.redactor import Redactor
+from ansible.module_utils.slipway.verify.checks.run import parse_checks, run_checks, summary
 from verify_servers import Authority, Server, always, answer, read_request, serve
 
 

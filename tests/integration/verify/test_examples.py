@@ -14,12 +14,12 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
-from ansible.module_utils.slipway.checks.engine import parse_checks, run_checks, summary
-from ansible.module_utils.slipway.flow import failure, parse_flows, run_flow
-from ansible.module_utils.slipway.load import Load, parse_loads
-from ansible.module_utils.slipway.load_budget import judge
-from ansible.module_utils.slipway.moments import Place, at_moment, spread_checks
-from ansible.module_utils.slipway.redact import Redactor
+from ansible.module_utils.slipway.masking.redactor import Redactor
+from ansible.module_utils.slipway.verify.checks.run import parse_checks, run_checks, summary
+from ansible.module_utils.slipway.verify.flows.run import failure, parse_flows, run_flow
+from ansible.module_utils.slipway.verify.loads.budget import judge
+from ansible.module_utils.slipway.verify.loads.run import Load, parse_loads
+from ansible.module_utils.slipway.verify.moments import Place, at_moment, spread_checks
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

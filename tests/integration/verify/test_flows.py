@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.flow import Done, parse_flows, run_flow
-from ansible.module_utils.slipway.moments import Place
-from ansible.module_utils.slipway.predicates import SpecError
-from ansible.module_utils.slipway.redact import Redactor, secret_values
+from ansible.module_utils.slipway.masking.redactor import Redactor, secret_values
+from ansible.module_utils.slipway.verify.flows.run import Done, parse_flows, run_flow
+from ansible.module_utils.slipway.verify.moments import Place
+from ansible.module_utils.slipway.verify.predicates import SpecError
 from verify_servers import serve
 from verify_shop import HOOK_SECRET, PASSWORD, TOKEN, Shop
 

@@ -17,11 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway import load_engine
-from ansible.module_utils.slipway.load import Shape, apply, null_server, overhead, raise_descriptor_limit
-from ansible.module_utils.slipway.load_budget import NO_DESCRIPTORS
-from ansible.module_utils.slipway.load_routes import parse_routes
-from ansible.module_utils.slipway.load_stats import Statistics
+from ansible.module_utils.slipway.verify.loads import engine as load_engine
+from ansible.module_utils.slipway.verify.loads.budget import NO_DESCRIPTORS
+from ansible.module_utils.slipway.verify.loads.routes import parse_routes
+from ansible.module_utils.slipway.verify.loads.run import (
+    Shape,
+    apply,
+    null_server,
+    overhead,
+    raise_descriptor_limit,
+)
+from ansible.module_utils.slipway.verify.loads.stats import Statistics
 from verify_servers import Authority, always, answer, read_request, serve
 
 MODULE_UTILS = Path(__file__).resolve().parents[3] / "module_utils"
@@ -206,7 +212,15 @@ def traffic(tmp_path: Path, port: int, *arguments: str) -> subprocess.Popen[byte
     ]
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps(routes))
-    command = [sys.executable, "-m", "slipway.traffic", "--rate", "100", "--out", str(tmp_path / "out.json")]
+    command = [
+        sys.executable,
+        "-m",
+        "slipway.verify.loads.traffic",
+        "--rate",
+        "100",
+        "--out",
+        str(tmp_path / "out.json"),
+    ]
     command += [
         "--release-header",
         "X-App-Version",
@@ -291,7 +305,7 @@ def test_traffic_refuses_a_wrong_declaration(tmp_path: Path) -> None:
     spec = tmp_path / "spec.json"
     spec.write_text('[{"ulr": "http://x/"}]')
     run = subprocess.run(
-        [sys.executable, "-m", "slipway.traffic", "--out", str(tmp_path / "out"), str(spec)],
+        [sys.executable, "-m", "slipway.verify.loads.traffic", "--out", str(tmp_path / "out"), str(spec)],
         env={**os.environ, "PYTHONPATH": str(MODULE_UTILS)},
         capture_output=True,
         text=True,

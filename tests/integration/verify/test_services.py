@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.checks.engine import Outcome, attempt, parse_checks
-from ansible.module_utils.slipway.redact import Redactor
+from ansible.module_utils.slipway.masking.redactor import Redactor
+from ansible.module_utils.slipway.verify.checks.run import Outcome, attempt, parse_checks
 from verify_containers import PASSWORD, ROOT, Containers, docker, free_port, image, retried
 from verify_servers import Authority
 
@@ -400,8 +400,8 @@ def test_tls_protocols(check: Any, nginx: dict[str, Any]) -> None:
 ON_HOST = """
 import asyncio, json, sys
 sys.path.insert(0, '/slipway')
-from slipway.checks.engine import parse_checks, run_checks, summary
-from slipway.redact import Redactor
+from slipway.verify.checks.run import parse_checks, run_checks, summary
+from slipway.masking.redactor import Redactor
 checks = parse_checks(json.load(sys.stdin), interval=0.2, consecutive=1)
 print(json.dumps(summary(asyncio.run(run_checks(checks, 5.0)), Redactor())))
 """

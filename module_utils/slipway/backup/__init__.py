@@ -1,0 +1,1 @@
+"""Dumps that are restored on trial and compared."""

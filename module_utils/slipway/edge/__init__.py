@@ -1,0 +1,1 @@
+"""nginx: which colour it points at, and what is seen through it."""

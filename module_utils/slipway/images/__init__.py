@@ -1,0 +1,1 @@
+"""Images: built or found on the controller, brought to the hosts."""

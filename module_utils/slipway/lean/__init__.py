@@ -1,0 +1,1 @@
+"""Modules of ours on a host without AnsiballZ."""

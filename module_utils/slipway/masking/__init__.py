@@ -1,0 +1,1 @@
+"""Keeping secrets out of whatever is shown or kept."""

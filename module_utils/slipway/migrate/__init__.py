@@ -1,0 +1,1 @@
+"""The application's own migrations: what is pending, applied, taken back."""

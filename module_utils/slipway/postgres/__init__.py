@@ -1,0 +1,1 @@
+"""What all that talks to PostgreSQL shares."""

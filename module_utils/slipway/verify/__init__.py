@@ -1,0 +1,1 @@
+"""Verification: what is asked of a system, and what may come back."""

@@ -1,0 +1,1 @@
+"""Health checks, a file a kind."""

@@ -1,0 +1,1 @@
+"""Journeys: steps that hand on what they saw."""

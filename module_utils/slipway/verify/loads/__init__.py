@@ -1,0 +1,1 @@
+"""Load: routes at a rate, and budgets for what is measured."""
