@@ -19,7 +19,7 @@ from ansible.module_utils.slipway.verify.loads.run import parse_loads
 from ansible.module_utils.slipway.verify.moments import MOMENTS, at_moment, parse_places, spread_checks
 from ansible.module_utils.slipway.verify.predicates import SpecError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "docs/verification.md", ROOT / "roles/verify/README.md"]
 
 

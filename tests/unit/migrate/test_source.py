@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.slipway.migrate import source as core
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "reviews"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "reviews"
 
 
 def alembic(where: Path, name: str, down: str, doc: str = "") -> None:

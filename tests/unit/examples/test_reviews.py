@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-REVIEWS = Path(__file__).resolve().parents[2] / "examples/reviews"
+REVIEWS = Path(__file__).resolve().parents[3] / "examples/reviews"
 ENVIRONMENT = {
     "DATABASE_URL": "postgresql://reviews:secret-of-the-database@db/reviews",
     "REDIS_URL": "redis://:secret-of-the-cache@redis:6379/0",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleActionFail
 
-PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "action" / "release_plan.py"
+PLUGIN = Path(__file__).resolve().parents[3] / "plugins" / "action" / "release_plan.py"
 SPEC = importlib.util.spec_from_file_location("release_plan", PLUGIN)
 assert SPEC and SPEC.loader
 plugin = importlib.util.module_from_spec(SPEC)

@@ -115,7 +115,7 @@ def test_the_real_ansible_module_is_back_in_its_place() -> None:
 def test_relative_imports_of_a_package_are_followed() -> None:
     sources = lean.texts("health_check")
     assert f"{lean.PACKAGE}.verify.checks.http" in sources
-    assert f"{lean.PACKAGE}.http_client" in sources
+    assert f"{lean.PACKAGE}.verify.http.client" in sources
 
 
 def test_the_edge_is_not_turned_to_a_colour_that_does_not_answer(tmp_path: Path) -> None:

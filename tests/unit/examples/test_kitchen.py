@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 _spec = importlib.util.spec_from_file_location(
-    "example_kitchen_guards", Path(__file__).resolve().parents[2] / "examples/kitchen/guards.py"
+    "example_kitchen_guards", Path(__file__).resolve().parents[3] / "examples/kitchen/guards.py"
 )
 assert _spec and _spec.loader
 guards = importlib.util.module_from_spec(_spec)

@@ -11,7 +11,7 @@ import pg_indexes_info
 import pytest
 import yaml
 
-FRAGMENTS = Path(__file__).resolve().parents[2] / "plugins/doc_fragments"
+FRAGMENTS = Path(__file__).resolve().parents[3] / "plugins/doc_fragments"
 
 
 def documented(module: Any) -> dict[str, Any]:
