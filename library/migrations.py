@@ -206,6 +206,10 @@ pending:
   type: list
   elements: dict
   returned: for info and upgraded
+awaited:
+  description: A plan, and migrations are pending, or nobody can tell that none are; tables may be still to come.
+  type: bool
+  returned: in check mode
 applied:
   description: The revisions applied; null where it was not known what was pending.
   type: list
@@ -320,7 +324,7 @@ def planned(migrations: Migrations, params: dict[str, Any], reason: str) -> dict
         "verdict": "inconclusive",
         "detail": reason,
     }
-    result: dict[str, Any] = {"changed": False, "pending": None, "gates": [gate]}
+    result: dict[str, Any] = {"changed": False, "pending": None, "awaited": True, "gates": [gate]}
     if params["revisions"] is None:
         return result
     try:
@@ -338,7 +342,7 @@ def planned(migrations: Migrations, params: dict[str, Any], reason: str) -> dict
         )
         return {**result, "failed": True, "msg": f"Migrations: {error}"}
     gate.update(value=len(left), verdict="pass", detail=", ".join(one["revision"] for one in left))
-    return {**result, "changed": bool(left), "pending": left}
+    return {**result, "changed": bool(left), "pending": left, "awaited": bool(left)}
 
 
 def main() -> None:
@@ -374,6 +378,7 @@ def main() -> None:
             if params["state"] == "info" or module.check_mode:
                 result = look(migrations, params["with_sql"])
                 result["changed"] = params["state"] == "upgraded" and result["pending"] != []
+                result["awaited"] = result["pending"] != []
             else:
                 result = migrations.upgrade() if params["state"] == "upgraded" else migrations.revert()
     except (MigrationError, ComposeError) as error:

@@ -46,9 +46,6 @@ options:
     type: list
     elements: dict
     default: []
-  rollback_to:
-    description: Id of the release a rollback was asked to go to; empty means the one before.
-    type: str
   keep:
     description: Number of releases that are kept, with O(state=closed); 0 keeps all.
     type: int
@@ -101,10 +98,6 @@ settlement:
   description: How the unfinished release is to be settled (C(abandon), C(switch_back), C(complete)), null where there is none.
   returned: always
   type: str
-target:
-  description: The record of the release a rollback would go to, null where there is none.
-  returned: always
-  type: dict
 removed:
   description: Ids of the releases that were removed.
   returned: state is closed
@@ -128,7 +121,9 @@ def apply(releases: core.Releases, arguments: dict[str, Any]) -> list[Any]:
     """Return the records that have to be written."""
     state, identifier = arguments["state"], arguments["release"]
     if state == "begun":
-        return [{"started_at": core.now(), "phase": "preflight", **arguments["data"], "id": identifier}]
+        return [
+            {"started_at": core.now(), "phase": "preflight", **core.kept(arguments["data"]), "id": identifier}
+        ]
     if state == "synced":
         return list(arguments["records"])
     record = releases.read(identifier)
@@ -169,7 +164,6 @@ def main() -> None:
             "reason": {"type": "str"},
             "data": {"type": "dict", "default": {}},
             "records": {"type": "list", "elements": "dict", "default": []},
-            "rollback_to": {"type": "str"},
             "keep": {"type": "int", "default": 0},
             "token": {"type": "str", "no_log": False},
         },
@@ -215,7 +209,6 @@ def main() -> None:
             settlement=core.settlement(pending, colour, watch_verdict(releases, pending["id"]))
             if pending
             else None,
-            target=core.rollback_target(records, arguments["rollback_to"]),
         )
     except core.ReleaseError as error:
         module.fail_json(msg=str(error))

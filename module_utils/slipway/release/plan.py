@@ -7,10 +7,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from ..model.colours import other
-from .records import Record, live, release_id, rollback_target, same_content
+from ..model.release import Release
+from .hosts import Site, with_hosts
+from .records import Record, complete, live, release_id, rollback_target, same_content, unfinished
 
 # How the inputs of a release are called when a person is told what has changed.
 INPUTS = {
@@ -23,11 +26,15 @@ INPUTS = {
 }
 
 
-class DataLeftBehind(Exception):
+class PlanError(Exception):
+    """What was asked for can't be done; the message says why, and what can."""
+
+
+class DataLeftBehind(PlanError):
     """A stateful service would start without its data."""
 
 
-class NothingToGoBackTo(Exception):
+class NothingToGoBackTo(PlanError):
     """There is no release to roll back to."""
 
 
@@ -208,3 +215,81 @@ def _on_hosts_left(planned: Record, app_hosts: list[str]) -> tuple[Record, list[
         "inputs": {**planned.get("inputs", {}), "services": "on the hosts that were left"},
     }
     return {**planned, **trimmed}, sorted(ran - runs)
+
+
+def whole(
+    planned: Record, records: list[Record], site: Site, root: str, keep_warm: bool
+) -> tuple[Release, list[str]]:
+    """Return what `deploy` or `rollback` has planned with all that follows from it, and which services of it run nowhere.
+
+    `root` is the directory of the system on the hosts, `keep_warm` whether the old colour goes on running afterwards. Raises
+    DataLeftBehind and NothingToGoBackTo.
+    """
+    before = live(records)
+    see_data_stays(before, planned, site.moved)
+    planned, nowhere = present(planned, before, site.app, site.all)
+    planned["previous_content"] = before["content"] if before else None
+    planned["upstreams"] = _upstreams(planned, before)
+    # What must answer before the edge turns to the colour.
+    planned["probes"] = [
+        {"address": address, "path": route["health"]}
+        for route in planned["routes"]
+        for address in planned["upstreams"][route["service"]].get(planned["colour"], [])
+    ]
+    # The directory each colour runs from.
+    planned["directories"] = {
+        one["colour"]: f"{root}/releases/{one['content']}" for one in (before, planned) if one
+    }
+    planned["backup"] = planned["id"]
+    return _with_hosts({**planned, "keep_warm": keep_warm}, before, site, root), nowhere
+
+
+def taken_up(records: list[Record], site: Site, root: str, keep_warm: bool) -> Release:
+    """Return the release that is under way, else the live one with nothing to do, for whoever goes on with it.
+
+    Raises PlanError where there is neither.
+    """
+    before, begun = live(records), unfinished(records)
+    if begun is not None:
+        return _with_hosts({**begun, "needed": True, "keep_warm": keep_warm}, before, site, root)
+    if before is None:
+        raise PlanError(
+            "There is no release on these hosts yet, so this phase has nothing to work on. Ship one:"
+            " ansible-playbook deploy.yml"
+        )
+    alone = {
+        "needed": False,
+        "previous_colour": before["colour"],
+        "keep_warm": keep_warm,
+        # A backup that is asked for between releases is one of its own.
+        "backup": release_id(before.get("revision", "0")),
+    }
+    return _with_hosts({**before, **alone}, before, replace(site, alone=True), root)
+
+
+def nowhere_gate(service: str, release: Release) -> dict[str, str]:
+    """Return the gate for a service that no host of a release runs any more."""
+    return {
+        "name": f"{service} runs",
+        "value": "nowhere",
+        "limit": "on a host",
+        "verdict": "warn",
+        "detail": f"the hosts that had it in {release['content']} are app hosts no longer;"
+        " put one back, or ship a release with deploy.yml",
+    }
+
+
+def _with_hosts(planned: Record, before: Record | None, site: Site, root: str) -> Release:
+    now = {"database_host": site.database_host} if site.database_host else {}
+    release = complete({**planned, **now}, site.app, site.data)
+    was = complete(before, site.app, site.data) if before else None
+    return with_hosts(release, was, site, root)
+
+
+def _upstreams(planned: Record, before: Record | None) -> dict[str, dict[str, list[str]]]:
+    """Return the servers by web service and colour: those of the new release, and of the old one in its colour."""
+    upstreams = {name: dict(servers) for name, servers in planned.get("servers", {}).items()}
+    for name, servers in (before or {}).get("servers", {}).items():
+        if before and before["colour"] != planned["colour"]:
+            upstreams.setdefault(name, dict(servers))[before["colour"]] = servers[before["colour"]]
+    return upstreams

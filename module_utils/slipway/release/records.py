@@ -12,17 +12,18 @@ import datetime
 import json
 import re
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from ..model import phases
 from ..model.durable import write_atomically
+from ..model.release import Release
 
 RELEASE_ID = re.compile(r"^\d{8}T\d{6}Z-[0-9a-z]+$")
 VERDICTS = ("live", "rolled_back", "abandoned", "inconclusive")
-# A release that broke off here has never had traffic.
-BEFORE_SWITCH = ("preflight", "rollback", "prepare", "backup", "build", "migrate", "index", "start", "verify")
-AFTER_SWITCH = ("switch", "confirm", "watch", "finish")
 
+# A release as it is read from a file: what an older slipway wrote lacks keys of today (`complete` fills them in).
 Record = dict[str, Any]
 
 
@@ -170,6 +171,71 @@ def same_content(record: Record) -> str:
     return str(record.get("content") or record["id"])
 
 
+def complete(record: Mapping[str, Any], app_hosts: Sequence[str], data_hosts: Sequence[str] = ()) -> Release:
+    """Return a record with every key that is read of a release, also where an older slipway wrote it.
+
+    `app_hosts` and `data_hosts` are those of today's inventory, which a record that names no hosts is taken to be of.
+    """
+    services = {kind: [] for kind in ("web", "worker", "job", "stateful")} | record.get("services", {})
+    content = record.get("content") or record["id"]
+    hosts = [*(data_hosts or app_hosts), *app_hosts]
+    known = {
+        "kind": "deploy",
+        "needed": not record.get("verdict"),
+        "previous": None,
+        "previous_colour": "none",
+        "previous_content": None,
+        "why": [],
+        "inputs": {},
+        "builds": [],
+        "references": {},
+        "image_owners": {},
+        "images": {},
+        "image_ids": {},
+        "version": "",
+        "revision": "0",
+        "health": "/",
+        "routes": [],
+        "servers": {},
+        "upstreams": record.get("servers", {}),
+        "probes": [],
+        "directories": {},
+        "app_hosts": {host: {"services": [*services["web"], *services["worker"]]} for host in app_hosts},
+        "previous_app_hosts": list(app_hosts),
+        "colour_hosts": list(app_hosts),
+        "stateful_on": {},
+        "edge_stays": False,
+        "warm": False,
+        "workers_move": False,
+        "keep_warm": False,
+        "backup": record["id"],
+    }
+    release = {**known, **record, "services": services, "content": content}
+    if release.get("database_host") not in hosts:
+        # It has left the inventory, or was not written down.
+        release["database_host"] = hosts[0] if hosts else ""
+    release["before_traffic"] = before_traffic(release)
+    return cast("Release", release)
+
+
+def kept(release: Mapping[str, Any]) -> Record:
+    """Return what a record keeps of a release; what its hosts do is decided anew by whoever takes it up."""
+    return {
+        key: value
+        for key, value in release.items()
+        if key not in ("hosts", "makes_database", "before_traffic")
+    }
+
+
+def before_traffic(record: Mapping[str, Any]) -> list[str]:
+    """Return the phases in which a release has no traffic: those before the switch, but for a rollback to a colour that is
+    still warm, which has it at once.
+    """
+    if record.get("kind") == phases.ROLLBACK and record.get("warm"):
+        return []
+    return [phase.name for phase in phases.PHASES if phase.before_traffic]
+
+
 def settlement(record: Record, live_colour: str, watch: str | None) -> str:
     """Decide how a release that broke off is settled.
 
@@ -177,7 +243,7 @@ def settlement(record: Record, live_colour: str, watch: str | None) -> str:
     Returns `complete` (it was confirmed and the watch passed), `switch_back` (it has traffic but was not confirmed)
     or `abandon` (it never had traffic, or has none any more).
     """
-    if live_colour != record.get("colour") or record.get("phase") in BEFORE_SWITCH:
+    if live_colour != record.get("colour") or record.get("phase") in before_traffic(record):
         return "abandon"
     if record.get("phase") == "finish" or (record.get("phase") == "watch" and watch == "pass"):
         return "complete"

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleActionFail
-
-PLUGIN = Path(__file__).resolve().parents[3] / "plugins" / "action" / "release_plan.py"
-SPEC = importlib.util.spec_from_file_location("release_plan", PLUGIN)
-assert SPEC and SPEC.loader
-plugin = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(plugin)
+from ansible.module_utils.slipway.release import facts as facts_of
+from ansible.module_utils.slipway.release.plan import PlanError
 
 FILE = """
 services:
@@ -35,7 +29,7 @@ def planned(root: Path, text: str, contract: dict[str, Any] | None = None) -> di
     }
     source = {"dir": str(root), "compose": ["compose.yaml"], "revision": "0123456789abcdef", "version": "v1"}
     arguments = {"variables": variables, "source": source, "edge_settings": {}}
-    facts, _ = plugin.ActionModule._release(arguments, [], {"groups": {"all": []}, "hostvars": {}})
+    facts, _ = facts_of.of_deploy(arguments, [], {"groups": {"all": []}, "hostvars": {}})
     return dict(facts)
 
 
@@ -50,8 +44,6 @@ def test_builds_and_images_see_the_environment(tmp_path: Path) -> None:
 
 def test_a_secret_does_not_reach_a_build(tmp_path: Path) -> None:
     text = FILE.replace("$API_URL", "$TOKEN")
-    with pytest.raises(
-        AnsibleActionFail, match=r"compose.yaml:4: services.web.build.args.URL: uses \$\{TOKEN\}"
-    ):
+    with pytest.raises(PlanError, match=r"compose.yaml:4: services.web.build.args.URL: uses \$\{TOKEN\}"):
         planned(tmp_path, text)
     assert planned(tmp_path, text, {"TOKEN": {"secret": False}})["builds"][0]["args"]["URL"] == "hunter2"

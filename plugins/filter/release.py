@@ -1,0 +1,31 @@
+# Copyright: (c) slipway contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Filters of role release: sentences about a release, put together in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+
+# Ansible ships our module_utils to hosts, but does not put them where its own process finds them.
+_OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
+if _OURS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(_OURS)
+
+from ansible.module_utils.slipway.release.words import ending, reason
+
+
+def release_reason(hostvars: Mapping[str, Any], hosts: Iterable[str], phase: str) -> str:
+    """Return why a release is taken back: `hostvars | release_reason(ansible_play_hosts_all, slipway_phase)`."""
+    return str(reason(phase, {host: hostvars[host].get("release_failure") for host in hosts}))
+
+
+class FilterModule:
+    """What Jinja finds here."""
+
+    def filters(self) -> dict[str, Callable[..., str]]:
+        """Return the filters by name."""
+        return {"release_reason": release_reason, "release_ending": ending}
