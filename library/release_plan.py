@@ -5,10 +5,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release_plan
-short_description: Decide what a run is going to do
+short_description: Decide what a run is going to do, and what each host does in it
 description:
   - Compares what the inventory asks for with the release that is live, and returns the release that is to be made, its
-    colour and what it is made from. Where nothing has changed, that is the live one, with C(needed) false.
+    colour, what it is made from, and what each host does. Where nothing has changed, that is the live one, with C(needed) false.
   - Runs on the controller, and touches nothing.
 options:
   root:
@@ -16,8 +16,11 @@ options:
     type: path
     required: true
   kind:
-    description: A V(rollback) takes everything from the record of the release that is gone back to.
-    choices: [deploy, rollback]
+    description:
+      - V(deploy) plans a release from what the inventory declares, V(rollback) from the record of the release that is gone
+        back to.
+      - V(join) plans nothing. It takes up the release that is under way, else the live one, for a phase that is run alone.
+    choices: [deploy, rollback, join]
     default: deploy
     type: str
   records:
@@ -32,16 +35,20 @@ options:
   wanted:
     description: Id of the release to go back to; empty means the one that was live before.
     type: str
+    default: ""
   force:
     description: Release even where nothing has changed.
     type: bool
     default: false
+  keep_warm:
+    description: The old colour goes on running after the release, so that a rollback is only the switch.
+    type: bool
+    default: false
   database:
     description: >
-      Address of the database. What is done with it is done on the host that has this address, C(database_host) of the
-      release, else on the first data host, else on the first app host.
+      Address of the database, empty where only its socket is known; not given where the system has none. What is done with it is
+      done on the host that has this address, else on the first data host, else on the first app host.
     type: str
-    default: ""
   moved:
     description: Stateful services that may run on another host than they do, as their data has been brought there.
     type: list
@@ -50,9 +57,11 @@ options:
   variables:
     description: The inventory's C(app_*) and C(environment_*) variables.
     type: dict
+    default: {}
   source:
     description: Where the source is on the controller (C(dir)), its Compose files (C(compose)), C(version) and C(revision).
     type: dict
+    default: {}
   edge_settings:
     description: Settings of the edge that belong to the release.
     type: dict
@@ -73,7 +82,82 @@ EXAMPLES = r"""
 
 RETURN = r"""
 release:
-  description: The release, as its record will have it.
+  description: >
+    The release. Its record on the hosts has the same keys, but for C(hosts), C(makes_database) and C(before_traffic), which are
+    decided anew by each run, and with those that say how it ended.
   returned: always
   type: dict
+  contains:
+    id: {description: "Its id: when it was planned, and the short revision.", type: str}
+    kind: {description: V(deploy) or V(rollback)., type: str}
+    system: {description: Name of the system., type: str}
+    version: {description: "What was asked for: a branch, tag or commit; empty for systems of images.", type: str}
+    revision: {description: The commit, or a digest of the source directory., type: str}
+    previous: {description: Id of the release that was live; null for the first., type: str}
+    why: {description: "What has changed since that, in words.", type: list, elements: str}
+    needed: {description: There is something to ship; false for the live release., type: bool}
+    content: {description: Id of the release whose files it runs from; another than its own for a rollback., type: str}
+    previous_content: {description: The same of the release that was live., type: str}
+    inputs: {description: "A digest of each thing it is made from, by name.", type: dict}
+    builds: {description: "What M(image_build) builds.", type: list, elements: dict}
+    references: {description: "Images that are not built, by service.", type: dict}
+    image_owners: {description: "Whose image each service runs, by service.", type: dict}
+    images: {description: "Name of the image on the hosts, by service.", type: dict}
+    image_ids: {description: "Digest of the image, by service; known from phase build on.", type: dict}
+    services: {description: "Names of the services, by kind.", type: dict}
+    environment_key: {description: Key of the digest of the environment., type: str}
+    edge: {description: Settings of the edge., type: dict}
+    colour: {description: The colour it runs in., type: str}
+    previous_colour: {description: "The colour that has the traffic: V(blue), V(green) or V(none).", type: str}
+    domain: {description: The public name., type: str}
+    url: {description: The public address., type: str}
+    health: {description: Path at which the first web service tells that it is well., type: str}
+    routes: {description: "C(service), C(route) and C(health) of each web service.", type: list, elements: dict}
+    servers: {description: "Addresses as host:port, by web service and colour.", type: dict}
+    upstreams: {description: "The same as nginx is told: in the other colour those of the release before.", type: dict}
+    probes: {description: "C(address) and C(path) that must answer before an edge turns to it.", type: list, elements: dict}
+    directories: {description: "Directory of the files on the hosts, by colour.", type: dict}
+    app_hosts: {description: "C(address) and C(services) of each host that runs it, by host.", type: dict}
+    previous_app_hosts: {description: Hosts of the inventory that run the release before., type: list, elements: str}
+    colour_hosts: {description: Hosts that run either., type: list, elements: str}
+    stateful_on: {description: "Host of each stateful service, by service.", type: dict}
+    database_host: {description: Host from which the database is looked after., type: str}
+    hosts:
+      description: What each host does, by host.
+      type: dict
+      contains:
+        leads: {description: "The first edge: builds are told from it, replicas and the database's checks asked by it.", type: bool}
+        turns: {description: It is an edge., type: bool}
+        dumps: {description: The database is dumped from here now., type: bool}
+        database: {description: The database is looked at and indexed from here., type: bool}
+        keeps: {description: Directories that go into the backup., type: list, elements: str}
+        ships: {description: Services whose images it gets., type: list, elements: str}
+        files: {description: It gets the files of the release., type: bool}
+        stateful: {description: Stateful services that run here., type: list, elements: str}
+        migrates: {description: The migrations run here., type: bool}
+        starts: {description: It runs the colour of the release., type: bool}
+        takes_part: {description: "It runs the colour, or ran the one before.", type: bool}
+        hands_over: {description: Workers are handed over here., type: bool}
+        workers: {description: "The colour whose workers work here once it is live, or V(none).", type: str}
+        ran: {description: It ran the release before., type: bool}
+        left: {description: "It has containers, but is an app host no longer.", type: bool}
+        joined: {description: "It is an app host, but was none in the release that is gone back to.", type: bool}
+        end: {description: "Options of M(compose_colours) once the release is live.", type: dict}
+        back: {description: "Options of M(compose_colours) once it was taken back.", type: dict}
+    backup: {description: Id of the backup that phase backup makes., type: str}
+    before_traffic: {description: Phases in which it has no traffic., type: list, elements: str}
+    makes_database: {description: "It is the first, and makes the database.", type: bool}
+    edge_stays: {description: "A rollback, and the site of the edge stays as it is.", type: bool}
+    warm: {description: "A rollback, and the colour it goes back to still runs.", type: bool}
+    workers_move: {description: Workers end on one host and start on another., type: bool}
+    keep_warm: {description: The old colour goes on running., type: bool}
+    started_at: {description: "When, in UTC.", type: str}
+    phase: {description: The phase it has come to., type: str}
+    verdict: {description: "V(live), V(rolled_back), V(abandoned) or V(inconclusive); null while it is under way.", type: str}
+    reason: {description: Why it ended so., type: str}
+    ended_at: {description: "When, in UTC.", type: str}
+    live_from: {description: Since when it is or was live., type: str}
+    live_until: {description: Until when it was., type: str}
+    taken_back: {description: A rollback ended it., type: bool}
+    keeps_warm: {description: The release before it goes on running., type: bool}
 """
