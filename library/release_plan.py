@@ -126,7 +126,7 @@ release:
       description: What each host does, by host.
       type: dict
       contains:
-        leads: {description: "The first edge: builds are told from it, replicas and the database's checks asked by it.", type: bool}
+        leads: {description: "The first edge: replicas are asked from it, images built for all on its behalf.", type: bool}
         turns: {description: It is an edge., type: bool}
         dumps: {description: The database is dumped from here now., type: bool}
         database: {description: The database is looked at and indexed from here., type: bool}

@@ -36,7 +36,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "source": {"type": "dict", "default": {}},
     "edge_settings": {"type": "dict", "default": {}},
 }
-SHOWN = ("id", "kind", "version", "revision", "colour", "previous", "url", "system")
+# What the report has of a release; `before_traffic` for its verdict where the run tells none.
+SHOWN = ("id", "kind", "version", "revision", "colour", "previous", "url", "system", "before_traffic")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

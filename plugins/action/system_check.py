@@ -26,8 +26,8 @@ from ansible.module_utils.slipway.declaration.check import (
     inventory_files,
     read_files,
 )
-from ansible.module_utils.slipway.declaration.role_variables import read_options
-from ansible.module_utils.slipway.declaration.schema import ROLE_PREFIXES, is_own
+from ansible.module_utils.slipway.declaration.role_variables import prefixes_of, read_options
+from ansible.module_utils.slipway.declaration.schema import is_own
 from ansible.module_utils.slipway.model.colours import COLOURS
 from ansible.module_utils.slipway.model.problems import listing
 from ansible.module_utils.slipway.model.system import System
@@ -81,8 +81,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         ours = {
             name: value
             for name, value in declared.items()
-            if is_own(name)
-            or name.startswith((*ROLE_PREFIXES, *{f"{one.partition('_')[0]}_" for one in roles}))
+            if is_own(name) or name.startswith(prefixes_of(roles))
         }
         templar = self._templar.copy_with_new_env(available_variables=declared)
         templated = {

@@ -9,21 +9,10 @@ import time
 from collections.abc import Callable
 
 import pytest
+from ansible.module_utils.slipway.model import phases
 from conftest import ALL_VARIANTS, FLEET, System, on, ship, traffic, until
 
-HEADLINES = {
-    "prepare": "== Prepare",
-    "backup": "== Backup",
-    "build": "== Build",
-    "migrate": "== Migrate",
-    "index": "== Index",
-    "start": "== Start",
-    "verify": "== Verify",
-    "switch": "== Switch",
-    "confirm": "== Confirm",
-    "watch": "== Watch",
-    "finish": "== Finish",
-}
+HEADLINES = {name: f"== {name.capitalize()}" for name in phases.of_kind(phases.DEPLOY) if name != "preflight"}
 
 
 def colours(system: System, host: str) -> set[str]:

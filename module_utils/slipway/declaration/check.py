@@ -23,11 +23,9 @@ from ..model.problems import Problem, suggestion
 from ..model.system import MAX_WEB_SERVICES, Service, System
 from . import role_variables
 from .schema import (
-    ROLE_PREFIXES,
     SERVICE_KINDS,
     Fault,
     is_own,
-    looks_boolean,
     schema_faults,
 )
 
@@ -148,7 +146,6 @@ def check(declaration: Declaration) -> Result:
     faults = [(path, f"cannot be read: {why}", "") for path, why in declaration.untemplated]
     faults += [fault for fault in schema_faults(own) if fault[0] not in unknown]
     faults += role_variables.faults(variables, declaration.role_options, locator.declares)
-    faults += _texts_for_booleans(variables, locator)
     valid = _valid_parts(own, faults)
     system = System.of(valid, declaration.groups, declaration.addresses or {})
     faults += _rules(own, system)
@@ -174,16 +171,6 @@ def check(declaration: Declaration) -> Result:
 
 def _problem(locator: Locator, path: Keys, text: str, fix: str) -> Problem:
     return Problem(*locator.find(path), ".".join(str(part) for part in path), text, fix)
-
-
-def _texts_for_booleans(variables: Mapping[str, Any], locator: Locator) -> Iterator[Fault]:
-    """`-e x=false` gives the text 'false': the schema judges our own variables, this those of the roles."""
-    for name in sorted(locator.extra):
-        value = variables.get(name)
-        if isinstance(value, str) and name.startswith(ROLE_PREFIXES) and looks_boolean(value):
-            meant = "true" if value.lower() in ("true", "yes", "on") else "false"
-            fix = f"-e '{{\"{name}\": {meant}}}'"
-            yield (name,), f"is the text '{value}', not true or false", fix
 
 
 def _valid_parts(own: Mapping[str, Any], faults: Sequence[Fault]) -> dict[str, Any]:

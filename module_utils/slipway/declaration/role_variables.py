@@ -13,9 +13,10 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import BOOLEANS, BOOLEANS_TRUE
 
 from ..model.problems import near_miss
-from .schema import OWN_PREFIXES, VARIABLES, Fault
+from .schema import OWN_PREFIXES, VARIABLES, Fault, Keys
 
 # `database_name` and `edge_tls_mode` may well be somebody's own; `database_logn` and `edge_tsl` are not.
 CUTOFF = 0.85
@@ -32,6 +33,12 @@ def read_options(roles: Path) -> Options:
     return options
 
 
+def prefixes_of(options: Options) -> tuple[str, ...]:
+    """Return how the variables begin that belong to roles, ours without a role of their own (`database_`) included."""
+    known = [*options, *(name for name in VARIABLES if not name.startswith(OWN_PREFIXES))]
+    return tuple(sorted({f"{name.partition('_')[0]}_" for name in known}))
+
+
 def faults(
     variables: Mapping[str, Any], options: Options, declared: Callable[[str], bool]
 ) -> Iterator[Fault]:
@@ -41,7 +48,7 @@ def faults(
     they are written out: what is a template may use variables that exist only later.
     """
     known = [*options, *(name for name in VARIABLES if not name.startswith(OWN_PREFIXES))]
-    prefixes = tuple({f"{name.partition('_')[0]}_" for name in known})
+    prefixes = prefixes_of(options)
     for name, value in sorted(variables.items()):
         if name in options:
             if not _is_template(value):
@@ -53,10 +60,25 @@ def faults(
 
 
 def _judged(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[Fault]:
+    yield from _texts_for_booleans((name,), value, option)
     told = {key: option[key] for key in ("type", "choices", "elements") if key in option}
     found = ArgumentSpecValidator({name: told}).validate({name: value})
     for message in found.error_messages:
         yield (name,), message, str(option.get("description", ""))
+
+
+def _texts_for_booleans(path: Keys, value: Any, option: Mapping[str, Any]) -> Iterator[Fault]:
+    """`-e x=false` gives the text 'false', which a condition takes for true: refused wherever a boolean is meant."""
+    if option.get("type") == "bool" and isinstance(value, str) and value.strip().lower() in BOOLEANS:
+        meant = "true" if value.strip().lower() in BOOLEANS_TRUE else "false"
+        typed = f"; on the command line -e '{{\"{path[0]}\": {meant}}}'" if len(path) == 1 else ""
+        yield path, f"is the text '{value}', and has to be true or false", f"remove the quotes{typed}"
+    for key, inner in (option.get("options") or {}).items():
+        entries = value if isinstance(value, list) else [value]
+        for number, entry in enumerate(entries):
+            if isinstance(entry, Mapping) and key in entry:
+                place = (*path, number, key) if isinstance(value, list) else (*path, key)
+                yield from _texts_for_booleans(place, entry[key], inner)
 
 
 def _is_template(value: Any) -> bool:

@@ -137,19 +137,6 @@ VARIABLES["database_migrations"] = _object(
     ("tool", "service"),
 )
 REQUIRED = ("app_name", "app_services")
-# Variables with these prefixes belong to the roles that validate them.
-ROLE_PREFIXES = (
-    "database_",
-    "indexes_",
-    "verify_",
-    "watch_",
-    "edge_",
-    "fleet",
-    "backup_",
-    "vault_",
-    "engine_",
-    "report_",
-)
 OWN_PREFIXES = ("app_", "environment_")
 
 

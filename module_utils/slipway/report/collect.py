@@ -10,22 +10,9 @@ import time
 from typing import Any, Callable
 
 from ..masking.scrub import publishable, scrub
+from ..model import phases
 
 SCHEMA = 1
-# In this order; a failure before `switch` has moved no traffic.
-PHASES = (
-    "preflight",
-    "backup",
-    "build",
-    "migrate",
-    "index",
-    "start",
-    "verify",
-    "switch",
-    "confirm",
-    "watch",
-    "finish",
-)
 GATE_VERDICTS = ("pass", "fail", "warn", "inconclusive")
 GO, NO_GO = "GO", "NO-GO"
 _MEANING = {
@@ -182,8 +169,8 @@ def assemble(data: dict[str, Any]) -> dict[str, Any]:
         report[key] = _by_name(value) if key in ("hosts", "sections") else publishable(value)
     run, gates = report["run"], report["gates"]
     # Hosts answer in any order; two reports must be comparable.
-    phases = list(dict.fromkeys(gate["phase"] for gate in gates))
-    gates.sort(key=lambda gate: (phases.index(gate["phase"]), gate["host"]))
+    order = list(dict.fromkeys(gate["phase"] for gate in gates))
+    gates.sort(key=lambda gate: (order.index(gate["phase"]), gate["host"]))
     for entry in (run, *report["phases"]):
         entry["seconds"] = round(entry["seconds"], 2)
     release: dict[str, Any] = {
@@ -200,9 +187,10 @@ def assemble(data: dict[str, Any]) -> dict[str, Any]:
     ended = [failure["phase"] for failure in report["failures"]]
     begun = [play["phase"] for play in report["phases"]]
     if release["verdict"] is None and (ended or not run["complete"]):
-        release["verdict"] = _verdict(ended or begun[-1:], begun)
+        release["verdict"] = _verdict(ended or begun[-1:], begun, release.get("before_traffic"))
+    release.pop("before_traffic", None)
     if release["phase"] is None:
-        release["phase"] = _latest(ended) or _latest(begun)
+        release["phase"] = phases.latest(ended) or phases.latest(begun)
     if release["reason"] is None:
         release["reason"] = _reason(report)
     report["release"] = release
@@ -220,15 +208,14 @@ def _by_name(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _latest(phases: list[str | None]) -> str | None:
-    known = [phase for phase in phases if phase in PHASES]
-    return max(known, key=PHASES.index) if known else None
+def _verdict(ended: list[str | None], begun: list[str | None], before_traffic: list[str] | None) -> str:
+    """`abandoned` where it is certain that no traffic moved, else `inconclusive`.
 
-
-def _verdict(ended: list[str | None], begun: list[str | None]) -> str:
-    """`abandoned` where it is certain that no traffic moved, else `inconclusive`."""
-    last = _latest(ended) or _latest(begun)
-    return "abandoned" if last is not None and PHASES.index(last) < PHASES.index("switch") else "inconclusive"
+    `before_traffic` names the phases in which this release has none; None where that is not known.
+    """
+    last = phases.latest(ended) or phases.latest(begun)
+    certain = last in before_traffic if before_traffic is not None else last and phases.before_traffic(last)
+    return "abandoned" if certain else "inconclusive"
 
 
 def _reason(report: dict[str, Any]) -> str | None:
@@ -249,5 +236,8 @@ def _decision(verdict: str | None, gates: list[dict[str, Any]], ended: list[str 
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
         return NO_GO, f"failed: {', '.join(failed[:3])}{more}"
     if ended:
-        return NO_GO, f"the run failed in {_latest(ended) or 'a step of its own'}; what was live stays live"
+        return (
+            NO_GO,
+            f"the run failed in {phases.latest(ended) or 'a step of its own'}; what was live stays live",
+        )
     return GO, "no gate failed"

@@ -124,11 +124,11 @@ def test_all_mistakes_in_all_files(inventory: Path) -> None:
     (inventory / "src" / "compose.yaml").write_text(
         COMPOSE.replace("image: w", "image: w, ports: ['1:1'], foo: 1")
     )
-    result, printed = play(inventory, "--check", "-e", "watch_enabled=false", "-e", "app_port_base=18000")
+    result, printed = play(inventory, "--check", "-e", "release_force=false", "-e", "app_port_base=18000")
     assert result["failed"]
     assert [line.partition(" ")[2].partition(" -> ")[0] for line in result["msg"].splitlines()[1:]] == [
         "command line (-e): app_port_base: is text, and has to be a whole number",
-        "command line (-e): watch_enabled: is the text 'false', not true or false",
+        "command line (-e): release_force: is the text 'false', and has to be true or false",
         "compose.yaml:3: services.web.foo: is not a key of Compose",
         "compose.yaml:3: services.web.ports: a web service publishes ports; two colours cannot own the same port",
         "prod/group_vars/all/app.yml:4: app_verison: is not a variable of slipway",

@@ -15,7 +15,9 @@ from ansible.module_utils.slipway.declaration.check import (
     inventory_files,
     read_files,
 )
+from ansible.module_utils.slipway.declaration.role_variables import read_options
 
+ROOT = Path(__file__).resolve().parents[3]
 GROUPS = {"edge": ["e1"], "app": ["a1", "a2"], "data": ["d1"]}
 ADDRESSES = {"e1": "edge.example.test", "a1": "10.0.0.1", "a2": "10.0.0.2", "d1": "10.0.0.3"}
 
@@ -248,13 +250,32 @@ def test_more_web_services_than_ports() -> None:
 
 
 def test_texts_for_booleans_from_the_command_line() -> None:
-    extra = Locator(extra=frozenset({"watch_enabled", "unrelated", "edge_name", "app_name"}))
-    variables = {**good(), "watch_enabled": "false", "unrelated": "false", "edge_name": "x"}
-    found = said(variables, locator=extra)
+    extra = Locator(extra=frozenset({"release_force", "unrelated", "edge_name", "app_name"}))
+    variables = {**good(), "release_force": "false", "unrelated": "false", "edge_name": "x"}
+    found = said(variables, locator=extra, role_options=ROLES)
     assert found == [
-        f"{COMMAND_LINE}: watch_enabled: is the text 'false', not true or false -> -e '{{\"watch_enabled\": false}}'"
+        f"{COMMAND_LINE}: release_force: is the text 'false', and has to be true or false"
+        " -> remove the quotes; on the command line -e '{\"release_force\": false}'"
     ]
-    assert said({**variables, "watch_enabled": False}, locator=extra) == []
+    assert said({**variables, "release_force": False}, locator=extra, role_options=ROLES) == []
+
+
+ROLES = read_options(ROOT / "roles")
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name, option in ROLES.items() if option.get("type") == "bool")
+)
+@pytest.mark.parametrize("text", ["false", "no", "Off", "0", "true"])
+def test_a_text_for_any_boolean_of_any_role_is_refused(name: str, text: str) -> None:
+    (found,) = said({**good(), name: text}, role_options=ROLES)
+    assert f"{name}: is the text '{text}', and has to be true or false" in found
+
+
+def test_a_text_for_a_boolean_deep_in_a_variable_is_refused() -> None:
+    option = {"type": "list", "elements": "dict", "options": {"on": {"type": "bool"}}}
+    (found,) = said({**good(), "edge_list": [{"on": True}, {"on": "no"}]}, role_options={"edge_list": option})
+    assert "edge_list.1.on: is the text 'no'" in found
 
 
 OPTIONS = {

@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 from ansible.module_utils.slipway.masking.scrub import publishable
+from ansible.module_utils.slipway.model import phases
 from ansible.module_utils.slipway.report import files
-from ansible.module_utils.slipway.report.collect import PHASES, Run, assemble
+from ansible.module_utils.slipway.report.collect import Run, assemble
 from ansible.module_utils.slipway.report.files import ReportError, write
 from ansible.module_utils.slipway.report.html import before_after, html, number, phase_bars, sparks
 from ansible.module_utils.slipway.report.text import cell, junit, markdown
@@ -136,15 +137,22 @@ def test_time_is_counted_by_phase_over_several_plays() -> None:
 # Verdict and decision
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", phases.NAMES)
 def test_a_failure_without_a_verdict_is_abandoned_only_before_the_switch(phase: str) -> None:
     collected = run(verdict=None, phase=phase)
     collected.add_failure("app1", "start green", "not healthy\nafter 60 s")
     release = assemble(collected.data())["release"]
-    before = PHASES.index(phase) < PHASES.index("switch")
-    assert release["verdict"] == ("abandoned" if before else "inconclusive")
+    assert release["verdict"] == ("abandoned" if phases.before_traffic(phase) else "inconclusive")
     assert release["phase"] == phase
     assert release["reason"] == "app1: start green: not healthy"
+
+
+def test_a_warm_rollback_has_traffic_from_its_first_phase_on() -> None:
+    collected = run(verdict=None, phase="rollback")
+    collected.add("edge1", "plan", {"report": {"release": {"before_traffic": []}}})
+    collected.add_failure("edge1", "turn", "no")
+    release = assemble(collected.data())["release"]
+    assert release["verdict"] == "inconclusive" and "before_traffic" not in release
 
 
 def test_the_latest_phase_that_failed_decides() -> None:
