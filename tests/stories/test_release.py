@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
+from pathlib import Path
 
 import pytest
-from conftest import ALL_VARIANTS, System, on, ship, traffic
+from conftest import ALL_VARIANTS, ROOT, System, on, ship, traffic
 
 
 def test_the_plan_of_the_first_release_touches_nothing(reviews: System) -> None:
@@ -150,3 +152,24 @@ def test_a_migration_that_fails_half_way_leaves_the_schema(reviews: System) -> N
     assert done.verdict == "abandoned", done.output[-4000:]
     assert reviews.version() == "1.0.0"
     assert (on("data1", schema), reviews.sql(counts)) == before
+
+
+def test_a_rollback_is_judged_by_the_checks_of_the_release_it_goes_to(
+    reviews: System, tmp_path: Path
+) -> None:
+    """The newer release came with a check that pins its version, which the older one can't pass."""
+    ship(reviews, "v1")
+    shutil.copytree(ROOT / "inventories/prod", tmp_path / "prod")
+    checks = tmp_path / "prod/group_vars/all/checks.yml"
+    pinned = "verify_checks:\n  - name: version\n    http: /version\n    expect: {json: {version: 2.0.0}}\n"
+    checks.write_text(checks.read_text().replace("verify_checks:\n", pinned, 1))
+    newer = System(inventory=str(tmp_path / "prod"))
+    assert (done := newer.deploy("v2")).code == 0, done.output[-4000:]
+    back = newer.rollback()
+    assert back.code == 0, back.output[-4000:]
+    assert reviews.version() == "1.0.0"
+    closed = on("edge1", "stat -c %a /var/lib/slipway/reviews/releases/*/checks.json").split()
+    assert closed and set(closed) == {"600"}
+    # What is not rolled back is judged by what is declared.
+    asked = newer.run("playbooks/verify.yml")
+    assert asked.code != 0 and "version" in asked.output.split("verdict")[0], asked.output[-3000:]
