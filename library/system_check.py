@@ -65,6 +65,10 @@ notes:
   returned: always
   type: list
   elements: str
+clients:
+  description: The host that needs PostgreSQL's own client programs for its backups; empty where none does.
+  returned: always
+  type: str
 gates:
   description: The number of mistakes beside its limit, 0.
   returned: always

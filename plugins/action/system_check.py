@@ -19,13 +19,9 @@ _OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _OURS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_OURS)
 
-from ansible.module_utils.slipway.declaration.check import (
-    Declaration,
-    Locator,
-    check,
-    inventory_files,
-    read_files,
-)
+from ansible.module_utils.slipway.declaration.check import Declaration, check
+from ansible.module_utils.slipway.declaration.locate import Locator, inventory_files, read_files
+from ansible.module_utils.slipway.declaration.read import client_host
 from ansible.module_utils.slipway.declaration.role_variables import prefixes_of, read_options
 from ansible.module_utils.slipway.declaration.schema import is_own
 from ansible.module_utils.slipway.model.colours import COLOURS
@@ -49,7 +45,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         variables = task_vars or {}
         options = {"source": {"type": "path"}, "addresses": {"type": "bool", "default": True}}
         _, arguments = self.validate_argument_spec(options)
-        found = check(self._declaration(variables, arguments))
+        declaration = self._declaration(variables, arguments)
+        found = check(declaration)
         count = len(found.problems)
         result.update(
             changed=False,
@@ -58,6 +55,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             gates=[
                 {"name": "declaration", "value": count, "limit": 0, "verdict": "fail" if count else "pass"}
             ],
+            clients=client_host(declaration.variables, declaration.groups, declaration.addresses or {}),
             report={"declaration": {"problems": [problem.text() for problem in found.problems]}},
         )
         if found.problems:

@@ -46,6 +46,21 @@ def database_host(login: str, groups: Mapping[str, list[str]], hostvars: Mapping
     return next((host for host, addresses in known if login in addresses), hosts[0])
 
 
+def client_host(
+    variables: Mapping[str, Any], groups: Mapping[str, list[str]], addresses: Mapping[str, str]
+) -> str:
+    """Return the host that needs PostgreSQL's own client programs for its backups; empty where none does.
+
+    Where the database runs on a host of the inventory, its container has them.
+    """
+    login, image = variables.get("database_login"), variables.get("backup_client_image", "auto")
+    if not login or variables.get("backup_mode", "full") != "full" or image not in ("auto", "", None):
+        return ""
+    hosts = [*groups.get("data", []), *groups.get("app", [])]
+    local = {"localhost", "127.0.0.1", "::1", *hosts, *(addresses.get(host, host) for host in hosts)}
+    return "" if not hosts or login.get("host", "localhost") in local else hosts[0]
+
+
 def read(arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> Declared:
     """Read the system from a plugin's arguments `variables` and `source` {dir, compose}, and from Ansible's groups and hosts.
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.declaration.check import (
+from ansible.module_utils.slipway.declaration.check import Declaration, check
+from ansible.module_utils.slipway.declaration.locate import (
     COMMAND_LINE,
-    Declaration,
     Locator,
-    check,
     inventory_files,
     read_files,
 )
