@@ -33,7 +33,7 @@ options:
     default: 2
 attributes:
   check_mode: {support: full}
-  diff_mode: {support: none}
+  diff_mode: {support: full}
 """
 
 EXAMPLES = r"""
@@ -59,22 +59,9 @@ logs:
   type: dict
 """
 
-from pathlib import Path
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.compose.project import Project, ProjectError, changed, public
-
-
-def drift_gate(service: str) -> dict[str, str]:
-    """Return the gate for a service that is kept although its configuration has changed."""
-    return {
-        "name": f"{service} unchanged",
-        "value": "differs from its Compose file",
-        "limit": "never recreated silently",
-        "verdict": "warn",
-        "detail": "kept as it is; recreate it in a quiet hour with -e stateful_recreate=true",
-    }
+from ansible.module_utils.slipway.compose.project import ProjectError
+from ansible.module_utils.slipway.compose.stateful import ensure
 
 
 def main() -> None:
@@ -88,36 +75,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    arguments = module.params
-    result: dict[str, Any] = {"changed": False, "gates": []}
-    if module.check_mode and not Path(arguments["directory"], "project.json").exists():
-        # A release that is yet to be made: its files come before its containers.
-        module.exit_json(changed=True, gates=[], drifted=[], containers=[])
     try:
-        project = Project.of(
-            module.run_command, arguments["name"], arguments["directory"], "project.json", "slipway.yaml"
-        )
-        services = project.spec["services"]
-        before = project.containers(services)
-        drifted = [name for name in project.drifted() if name in services] if before else []
-        if not arguments["recreate"]:
-            result["gates"] = [drift_gate(name) for name in drifted]
-        if module.check_mode:
-            up = {found["service"] for found in before if found["status"] == "running"}
-            result["changed"] = bool(set(services) - up or (arguments["recreate"] and drifted))
-            after = before
-        else:
-            project.up(
-                services,
-                recreate=arguments["recreate"],
-                timeout=arguments["timeout"],
-                settled=arguments["settled"],
-            )
-            after = project.containers(services)
-            result["changed"] = changed(before, after)
+        result = ensure(module.run_command, module.params, module.check_mode)
     except ProjectError as error:
         module.fail_json(msg=str(error), logs=error.logs)
-    module.exit_json(**result, drifted=drifted, containers=public(after))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":
