@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import host_check
-import pytest
 from ansible.module_utils.slipway.host.ports import published, reserved, taken
 
 LISTED = """\
@@ -47,21 +45,3 @@ def test_a_port_is_taken_by_a_program_a_container_or_a_system() -> None:
         [18000, 18001, 18100, 5432, 6379], {18001: "container x"}, {18100: "system crm (web)"}, listeners
     )
     assert said == ["5432: postgres", "18001: container x", "18100: system crm (web)"]
-
-
-@pytest.mark.parametrize(
-    ("address", "loopback"),
-    [
-        ("0100007F", True),
-        ("3500007F", True),
-        ("00000000", False),
-        ("0B00B10A", False),
-        ("00000000000000000000000001000000", True),
-        ("0000000000000000FFFF00000100007F", True),
-        ("00000000000000000000000000000000", False),
-        ("0000000000000000FFFF00000B00B10A", False),
-        ("0080FE0000000000000000000000007F", False),
-    ],
-)
-def test_loopback_addresses_as_the_kernel_writes_them(address: str, loopback: bool) -> None:
-    assert host_check.is_loopback(address) is loopback
