@@ -50,44 +50,8 @@ written:
   type: list
 """
 
-import re
-from pathlib import Path
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.edge.ask import for_nginx
-from ansible.module_utils.slipway.model.durable import write_atomically
-
-
-def with_connections(path: Path, connections: int) -> dict[Path, str]:
-    """Return nginx's own configuration with room for more connections, and the file descriptors they take."""
-    if not path.exists():
-        return {}
-    text = re.sub(r"worker_connections\s+\d+;", f"worker_connections {connections};", path.read_text())
-    if "worker_rlimit_nofile" not in text:
-        text = re.sub(
-            r"^events\b",
-            f"worker_rlimit_nofile {4 * connections};\nevents",
-            text,
-            count=1,
-            flags=re.MULTILINE,
-        )
-    return {path: text}
-
-
-def ensure_running(module: AnsibleModule) -> bool:
-    """Have nginx run, now and after the next boot; True where it did not."""
-    states = [
-        module.run_command(["systemctl", what, "--quiet", "nginx"])[0] for what in ("is-active", "is-enabled")
-    ]
-    if not any(states):
-        return False
-    code, _output, error = module.run_command(["systemctl", "enable", "--now", "nginx"])
-    if code:
-        module.fail_json(
-            msg=f"nginx does not start: {error.strip()}\nLook at it: journalctl -u nginx -n 20", rc=code
-        )
-    return True
+from ansible.module_utils.slipway.edge.site import SiteError, serve
 
 
 def main() -> None:
@@ -99,52 +63,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    # In a plan for a new host nginx is not there yet.
-    version = module.run_command(["nginx", "-v"])[2] if module.get_bin_path("nginx") else ""
-    wanted: dict[Path, str] = {
-        Path(file["path"]): for_nginx(file["content"], version) for file in module.params["files"]
-    }
-    wanted.update(with_connections(Path("/etc/nginx/nginx.conf"), module.params["worker_connections"]))
-    before = {path: path.read_text() if path.exists() else None for path in wanted}
-    written = [path for path in wanted if before[path] != wanted[path]]
-    result: dict[str, Any] = {
-        "changed": bool(written),
-        "written": [str(path) for path in written],
-        "diff": [
-            {
-                "before_header": str(path),
-                "after_header": str(path),
-                "before": before[path] or "",
-                "after": wanted[path],
-            }
-            for path in written
-        ],
-    }
-    if module.check_mode:
-        module.exit_json(**result)
-    result["changed"] |= ensure_running(module)
-    if not written:
-        module.exit_json(**result)
-    for path in written:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, wanted[path], 0o644)
-    code, output, error = module.run_command(["nginx", "-t", "-q"])
-    if code:
-        for path in written:
-            if before[path] is None:
-                path.unlink()
-            else:
-                write_atomically(path, before[path] or "", 0o644)
-        module.fail_json(
-            msg=f"nginx refuses the configuration, so it was left as it was:\n{(output + error).strip()}",
-            rc=code,
-        )
-    code, output, error = module.run_command(["systemctl", "reload", "nginx"])
-    if code:
-        module.fail_json(
-            msg=f"nginx did not take its new configuration: {error.strip()}\nLook at it: journalctl -u nginx -n 20",
-            rc=code,
-        )
+    try:
+        result = serve(module.run_command, module.get_bin_path, module.params, module.check_mode)
+    except SiteError as error:
+        module.fail_json(msg=str(error), rc=error.code)
     module.exit_json(**result)
 
 

@@ -97,16 +97,14 @@ requests:
   type: int
 """
 
-import time
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.edge import ask as edge
-from ansible.module_utils.slipway.edge import flag
+from ansible.module_utils.slipway.edge.ask import EdgeError
+from ansible.module_utils.slipway.edge.switch import turn
 from ansible.module_utils.slipway.model.colours import COLOURS
 
 
 def main() -> None:
+    server = {"address": {"type": "str", "required": True}, "path": {"type": "str", "default": "/"}}
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
@@ -116,64 +114,16 @@ def main() -> None:
             "tls": {"type": "bool", "default": True},
             "path": {"type": "str", "default": "/"},
             "requests": {"type": "int", "default": 8},
-            "servers": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "address": {"type": "str", "required": True},
-                    "path": {"type": "str", "default": "/"},
-                },
-            },
+            "servers": {"type": "list", "elements": "dict", "default": [], "options": server},
             "timeout": {"type": "float", "default": 10},
             "back_on_failure": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
-    arguments = module.params
-    directory, colour = arguments["directory"], arguments["colour"]
-    before = flag.pointed_at(directory)
-    result: dict[str, Any] = {"changed": False, "colour": before, "before": before}
-    if not colour:
-        module.exit_json(**result)
-    result["changed"] = before != colour
-    result["diff"] = {"before": f"live: {before}\n", "after": f"live: {colour}\n"}
-    if module.check_mode:
-        module.exit_json(**result)
-    missing = edge.unready(arguments["servers"], arguments["domain"]) if result["changed"] else []
-    if missing:
-        # Turning to a colour that is not there would be a failed request for everybody.
-        module.fail_json(
-            msg=f"The edge was not turned to {colour}: of its servers, these do not answer: {'; '.join(missing)}."
-            f" It points at {before}.",
-            **{**result, "changed": False},
-        )
-    start = time.monotonic()
-    flag.point(directory, colour)
-    result.update(colour=colour, flip_ms=round((time.monotonic() - start) * 1000, 1))
-    if colour != "none" and arguments["domain"]:
-        address = edge.Address(
-            arguments["domain"], port=arguments["port"], tls=arguments["tls"], path=arguments["path"]
-        )
-        try:
-            result["requests"] = edge.confirm(
-                address, colour, arguments["requests"], start + arguments["timeout"]
-            )
-        except edge.EdgeError as error:
-            if arguments["back_on_failure"]:
-                flag.point(directory, before)
-                result["colour"] = before
-            back = f" The edge points at {result['colour']} again." if arguments["back_on_failure"] else ""
-            module.fail_json(msg=f"{error}{back}", **result)
-        result["confirmed_ms"] = round((time.monotonic() - start) * 1000, 1)
-        result["gates"] = [
-            {
-                "name": f"new requests reach {colour}",
-                "value": f"{arguments['requests']} of {arguments['requests']} in {result['confirmed_ms']:.0f} ms",
-                "limit": "all",
-                "verdict": "pass",
-            }
-        ]
+    try:
+        result = turn(module.params, module.check_mode)
+    except EdgeError as error:
+        module.fail_json(msg=str(error), **error.result)
     module.exit_json(**result)
 
 

@@ -57,8 +57,8 @@ options:
     type: int
     default: 3
 attributes:
-  check_mode: {support: none}
-  diff_mode: {support: none}
+  check_mode: {support: full, details: Nothing is asked and nothing is turned.}
+  diff_mode: {support: full, details: The colour before and after the edge was turned back.}
 """
 
 EXAMPLES = r"""
@@ -78,59 +78,29 @@ EXAMPLES = r"""
 RETURN = r"""
 verdict:
   description: C(pass), C(fail) or C(ended), where somebody else has switched back.
-  returned: always
+  returned: not in check mode
   type: str
 probes:
   description: Number of probes.
-  returned: always
+  returned: not in check mode
   type: int
 bad:
   description: Number of bad answers.
-  returned: always
+  returned: not in check mode
   type: int
 slowest_ms:
   description: Slowest answer in milliseconds.
-  returned: always
+  returned: not in check mode
   type: float
+turned_back_to:
+  description: The colour the edge was turned back to.
+  returned: when it was turned back
+  type: str
 """
 
-import http.client
-import json
-import time
-from pathlib import Path
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.edge import ask as edge
-from ansible.module_utils.slipway.edge import flag
-from ansible.module_utils.slipway.model.durable import write_atomically
-
-
-def watch(arguments: dict[str, Any], flags: Path) -> dict[str, Any]:
-    """Probe until the time is up or the release has failed."""
-    address = edge.Address(
-        arguments["domain"], port=arguments["port"], tls=arguments["tls"], path=arguments["path"]
-    )
-    seen: dict[str, Any] = {"verdict": "pass", "probes": 0, "bad": 0, "slowest_ms": 0.0, "last": ""}
-    in_a_row = 0
-    deadline = time.monotonic() + arguments["seconds"]
-    while time.monotonic() < deadline:
-        if flag.pointed_at(flags) != arguments["colour"]:
-            return {**seen, "verdict": "ended"}
-        start = time.monotonic()
-        seen["probes"] += 1
-        try:
-            status, _colour = edge.ask(address)
-            good, seen["last"] = status < 500, f"status {status}"
-        except (OSError, http.client.HTTPException) as error:
-            good, seen["last"] = False, f"{type(error).__name__}: {error}"
-        seen["slowest_ms"] = max(seen["slowest_ms"], round((time.monotonic() - start) * 1000, 1))
-        in_a_row = 0 if good else in_a_row + 1
-        seen["bad"] += not good
-        if in_a_row >= arguments["failures"]:
-            return {**seen, "verdict": "fail"}
-        time.sleep(arguments["interval"])
-    return seen
+from ansible.module_utils.slipway.edge.ask import EdgeError
+from ansible.module_utils.slipway.edge.watch import watch
 
 
 def main() -> None:
@@ -148,32 +118,18 @@ def main() -> None:
             "interval": {"type": "float", "default": 0.5},
             "failures": {"type": "int", "default": 3},
         },
+        supports_check_mode=True,
     )
-    arguments = module.params
-    root = Path(arguments["root"])
-    flags = root / "edge"
-    seen = watch(arguments, flags)
-    if seen["verdict"] == "fail" and arguments["previous_colour"] != "none":
-        flag.point(flags, arguments["previous_colour"])
-        seen["turned_back_to"] = arguments["previous_colour"]
-    write_atomically(root / "releases" / arguments["release"] / "watch.json", json.dumps(seen) + "\n")
-    gates = [
-        {
-            "name": "public address",
-            "value": f"{seen['bad']} of {seen['probes']} probes bad, slowest {seen['slowest_ms']:.0f} ms",
-            "limit": f"< {arguments['failures']} bad in a row over {arguments['seconds']:.0f} s",
-            "verdict": {"pass": "pass", "fail": "fail"}.get(seen["verdict"], "inconclusive"),
-        }
-    ]
-    result = {**seen, "changed": False, "gates": gates, "report": {"watch": seen}}
-    if seen["verdict"] == "pass":
-        module.exit_json(**result)
-    back = f" The edge points at {seen['turned_back_to']} again." if "turned_back_to" in seen else ""
-    reason = {
-        "fail": f"{arguments['failures']} probes of {arguments['path']} in a row failed, the last with {seen['last']}.{back}",
-        "ended": f"The edge no longer points at {arguments['colour']}: somebody has switched back.",
-    }[seen["verdict"]]
-    module.fail_json(msg=reason, **result)
+    if module.check_mode:
+        module.exit_json(
+            changed=False,
+            msg=f"would watch {module.params['domain']} for {module.params['seconds']:.0f} s",
+        )
+    try:
+        result = watch(module.params)
+    except EdgeError as error:
+        module.fail_json(msg=str(error), **error.result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

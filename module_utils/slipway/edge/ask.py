@@ -1,36 +1,27 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What nginx is told, and seeing through the edge which colour answers."""
+"""Seeing through the edge which colour answers."""
 
 from __future__ import annotations
 
 import http.client
-import re
 import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 COLOUR_HEADER = "X-Slipway-Colour"
 
 
-def for_nginx(content: str, version: str) -> str:
-    """Return a site as nginx of a version (such as 1.22.1) understands it.
-
-    Before 1.25.1 HTTP/2 is not a directive but a parameter of `listen`
-    (https://nginx.org/en/docs/http/ngx_http_v2_module.html#http2), which later ones warn about.
-    """
-    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
-    if not numbers or numbers >= (1, 25, 1) or not re.search(r"^ *http2 on;\n", content, re.MULTILINE):
-        return content
-    without = re.sub(r"^ *http2 on;\n", "", content, flags=re.MULTILINE)
-    return re.sub(r"^( *listen .*\bssl)\b", r"\1 http2", without, flags=re.MULTILINE)
-
-
 class EdgeError(Exception):
-    """The edge does not do what it should; the message says what was seen."""
+    """The edge does not do what it should; the message says what was seen, `result` what is known beside it."""
+
+    def __init__(self, message: str, result: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.result = result or {}
 
 
 @dataclass

@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.server
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible.module_utils.slipway.edge import ask as edge
@@ -53,63 +53,16 @@ def test_from_one_colour_to_the_other_it_never_points_nowhere(tmp_path: Path) ->
     assert seen <= {"blue", "green"}
 
 
-SITE = """server {
-    listen 443 ssl;
-    listen [::]:443 ssl;
-    http2 on;
-    server_name a;
-}
-"""
-
-
-@pytest.mark.parametrize(
-    "version", ["nginx version: nginx/1.25.1", "nginx version: nginx/1.29.0 (Ubuntu)", ""]
-)
-def test_a_site_for_a_recent_nginx_stays_as_it_is(version: str) -> None:
-    assert edge.for_nginx(SITE, version) == SITE
-
-
-@pytest.mark.parametrize("version", ["nginx version: nginx/1.22.1", "nginx/1.18.0 (Ubuntu)", "1.25.0"])
-def test_an_older_nginx_has_http2_as_a_parameter(version: str) -> None:
-    told = edge.for_nginx(SITE, version)
-    assert "http2 on" not in told
-    assert told.count("listen 443 ssl http2;") == 1 and told.count("listen [::]:443 ssl http2;") == 1
-    plain = "listen 80;\n"
-    assert edge.for_nginx(plain, version) == plain
-
-
 def test_other() -> None:
     assert [other(colour) for colour in ("blue", "green", "none")] == ["green", "blue", "blue"]
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    answers: list[tuple[int, str]]
-
-    def do_GET(self) -> None:
-        status, colour = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        self.send_response(status)
-        self.send_header(edge.COLOUR_HEADER, colour)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_arguments: object) -> None:
-        """Silent."""
+def address(server: Any) -> edge.Address:
+    return edge.Address("site.test", port=server.server_port, tls=False)
 
 
-@pytest.fixture
-def server() -> Iterator[http.server.ThreadingHTTPServer]:
-    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield made
-    made.shutdown()
-
-
-def address(server: http.server.ThreadingHTTPServer) -> edge.Address:
-    return edge.Address("site.test", port=server.server_address[1], tls=False)
-
-
-def test_answers_count_in_a_row_and_server_errors_do_not(server: http.server.ThreadingHTTPServer) -> None:
-    Handler.answers = [
+def test_answers_count_in_a_row_and_server_errors_do_not(server: Any) -> None:
+    server.answers = [
         (200, "blue"),
         (200, "green"),
         (502, "green"),
@@ -120,8 +73,8 @@ def test_answers_count_in_a_row_and_server_errors_do_not(server: http.server.Thr
     assert edge.confirm(address(server), "green", 3, time.monotonic() + 5) == 8
 
 
-def test_what_was_seen_last_is_said(server: http.server.ThreadingHTTPServer) -> None:
-    Handler.answers = [(503, "none")]
+def test_what_was_seen_last_is_said(server: Any) -> None:
+    server.answers = [(503, "none")]
     with pytest.raises(edge.EdgeError, match="status 503 from none"):
         edge.confirm(address(server), "green", 3, time.monotonic() + 0.2)
 
