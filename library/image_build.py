@@ -108,7 +108,8 @@ attributes:
     support: full
     description: Says what would be built or pulled.
   diff_mode:
-    support: none
+    support: full
+    description: Which images are built or pulled.
 author: [slipway contributors]
 """
 
@@ -160,87 +161,23 @@ report:
   type: dict
 """
 
-import time
-from pathlib import Path
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.images.build import (
-    LABEL,
-    Build,
-    failure,
-    mistakes,
-    pinned_tag,
-    proxy_environment,
-    with_tags,
-)
-from ansible.module_utils.slipway.images.engine import DockerError, ImageFacts, docker, inspect
+from ansible.module_utils.slipway.images.builder import BuildError, provide
 
-
-def described(reference: str, image: ImageFacts | None, changed: bool, started: float) -> dict[str, Any]:
-    """Return the result of one image."""
-    return {
-        "reference": reference,
-        "id": image.id if image else "",
-        "size": image.size if image else 0,
-        "layers": len(image.layers) if image else 0,
-        "created": image.created if image else "",
-        "changed": changed,
-        "duration_s": round(time.monotonic() - started, 2),
-    }
-
-
-def built(module: AnsibleModule, build: Build) -> dict[str, Any]:
-    """Build one image unless it is there."""
-    started = time.monotonic()
-    source, revision = Path(module.params["source"]), module.params["revision"]
-    image = inspect(module.run_command, build.tag)
-    if image and image.labels.get(LABEL) == build.key(revision):
-        return described(pinned(module, build.tag, image), image, False, started)
-    if module.check_mode:
-        return described(build.tag, None, True, started)
-    environment = proxy_environment(module.params["proxy"] or {})
-    command = build.command(source, revision, module.params["ca_file"], sorted(environment))
-    log = Path(module.params["log"] or Path(module.tmpdir) / "build.log")
-    # The output goes to a file at once, where the progress of a long build can be read.
-    rc, _, _ = module.run_command(
-        ["sh", "-c", 'log=$1; shift; exec "$@" >"$log" 2>&1 </dev/null', "sh", str(log), *command],
-        environ_update={"DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", **environment},
-    )
-    if rc != 0:
-        text = log.read_text(errors="replace")
-        module.fail_json(msg=failure(build, command, text, time.monotonic() - started), rc=rc)
-    image = inspect(module.run_command, build.tag)
-    return described(pinned(module, build.tag, image) if image else build.tag, image, True, started)
-
-
-def pinned(module: AnsibleModule, reference: str, image: ImageFacts) -> str:
-    """Give an image the name that a release knows it by: one that never stands for another image.
-
-    Built again with other arguments, or pulled anew, a tag moves; on a host it would move under what is live.
-    """
-    name: str = pinned_tag(reference, image.id)
-    if not module.check_mode:
-        docker(module.run_command, "tag", image.id, name)
-    return name
-
-
-def referred(module: AnsibleModule, reference: str, pin: bool) -> dict[str, Any]:
-    """Look up an image by reference, and pull it when it is missing."""
-    started = time.monotonic()
-    image = inspect(module.run_command, reference)
-    missing = image is None
-    if missing and not module.check_mode:
-        rc, _, err = module.run_command(["docker", "pull", "--quiet", reference])
-        if rc != 0:
-            module.fail_json(
-                msg=f"the image {reference} is not on the controller and cannot be pulled: {err.strip()}. "
-                f"Correct the reference, `docker login` to its registry, or bring it here with `docker load`"
-            )
-        image = inspect(module.run_command, reference)
-    if image and (pin or "@" in reference):
-        reference = pinned(module, reference, image)
-    return described(reference, image, missing, started)
+BUILD = {
+    "service": {"type": "str", "required": True},
+    "tag": {"type": "str"},
+    "context": {"type": "str", "default": "."},
+    "dockerfile": {"type": "str", "default": "Dockerfile"},
+    "target": {"type": "str"},
+    "args": {"type": "dict", "default": {}},
+}
+REFERENCE = {"service": {"type": "str", "required": True}, "reference": {"type": "str", "required": True}}
+PROXY = {
+    "http_proxy": {"type": "str", "no_log": True},
+    "https_proxy": {"type": "str", "no_log": True},
+    "no_proxy": {"type": "str"},
+}
 
 
 def main() -> None:
@@ -248,65 +185,24 @@ def main() -> None:
         argument_spec={
             "source": {"type": "path"},
             "revision": {"type": "str"},
-            "builds": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "service": {"type": "str", "required": True},
-                    "tag": {"type": "str"},
-                    "context": {"type": "str", "default": "."},
-                    "dockerfile": {"type": "str", "default": "Dockerfile"},
-                    "target": {"type": "str"},
-                    "args": {"type": "dict", "default": {}},
-                },
-            },
+            "builds": {"type": "list", "elements": "dict", "default": [], "options": BUILD},
             "prefix": {"type": "str", "default": "slipway"},
             "tag": {"type": "str", "default": "built"},
-            "references": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "service": {"type": "str", "required": True},
-                    "reference": {"type": "str", "required": True},
-                },
-            },
+            "references": {"type": "list", "elements": "dict", "default": [], "options": REFERENCE},
             "unpinned": {"type": "list", "elements": "str", "default": []},
             "ca_file": {"type": "path"},
-            "proxy": {
-                "type": "dict",
-                "options": {
-                    "http_proxy": {"type": "str", "no_log": True},
-                    "https_proxy": {"type": "str", "no_log": True},
-                    "no_proxy": {"type": "str"},
-                },
-            },
+            "proxy": {"type": "dict", "options": PROXY},
             "log": {"type": "path"},
         },
         supports_check_mode=True,
     )
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
-    builds = with_tags(module.params["builds"], module.params["prefix"], module.params["tag"])
-    if builds and not (module.params["source"] and module.params["revision"]):
-        module.fail_json(msg="builds need a source and its revision")
-    found = mistakes(builds, Path(module.params["source"]) if builds else None)
-    ca_file = module.params["ca_file"]
-    if ca_file and not Path(ca_file).is_file():
-        found.append(f"the CA bundle {ca_file} (ca_file) does not exist on the controller")
-    if found:
-        module.fail_json(msg="; ".join(found))
+    log = module.params["log"] or f"{module.tmpdir}/build.log"
     try:
-        images = {build.service: built(module, build) for build in builds}
-        for image in module.params["references"]:
-            images[image["service"]] = referred(
-                module, image["reference"], image["service"] not in module.params["unpinned"]
-            )
-    except DockerError as error:
-        module.fail_json(msg=f"{error}. Is Docker installed and running on the controller?")
-    module.exit_json(
-        changed=any(image["changed"] for image in images.values()), images=images, report={"images": images}
-    )
+        result = provide(module.run_command, {**module.params, "log": log}, module.check_mode)
+    except BuildError as error:
+        module.fail_json(msg=str(error), **error.result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,8 @@ attributes:
     support: full
     description: Says how many layers and bytes would be sent.
   diff_mode:
-    support: none
+    support: full
+    description: Which images come to the host, and how.
 author: [slipway contributors]
 """
 
@@ -154,51 +155,40 @@ report:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway.images.engine import DockerError
-from ansible.module_utils.slipway.images.host import load, probe, pull
+from ansible.module_utils.slipway.images.host import step
+
+IMAGE = {
+    "reference": {"type": "str", "required": True},
+    "id": {"type": "str"},
+    "fingerprint": {"type": "str"},
+    "layers": {"type": "list", "elements": "str", "default": []},
+    "digest": {"type": "str"},
+}
+REGISTRY = {
+    "url": {"type": "str", "required": True},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    # The action plugin has put the file's text in the place of its name.
+    "ca": {"type": "str"},
+}
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "images": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "reference": {"type": "str", "required": True},
-                    "id": {"type": "str"},
-                    "fingerprint": {"type": "str"},
-                    "layers": {"type": "list", "elements": "str", "default": []},
-                    "digest": {"type": "str"},
-                },
-            },
+            "images": {"type": "list", "elements": "dict", "required": True, "options": IMAGE},
             "cache_dir": {"type": "path", "required": True},
             "staging_dir": {"type": "path", "default": "/var/lib/slipway/incoming"},
             "compress": {"type": "bool", "default": True},
-            "registry": {
-                "type": "dict",
-                "options": {
-                    "url": {"type": "str", "required": True},
-                    "username": {"type": "str"},
-                    "password": {"type": "str", "no_log": True},
-                    # The action plugin has put the file's text in the place of its name.
-                    "ca": {"type": "str"},
-                },
-            },
+            "registry": {"type": "dict", "options": REGISTRY},
             "step": {"type": "str", "choices": ["probe", "load", "pull"], "default": "probe"},
             "archive": {"type": "str"},
         },
         supports_check_mode=True,
     )
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
-    images, staging = module.params["images"], module.params["staging_dir"]
     try:
-        if module.params["step"] == "load":
-            result = load(module.run_command, images, staging, module.params["archive"])
-        elif module.params["step"] == "pull":
-            result = pull(module.run_command, images, module.params["registry"])
-        else:
-            result = probe(module.run_command, images, staging, check=module.check_mode)
+        result = step(module.run_command, module.params, module.check_mode)
     except (DockerError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

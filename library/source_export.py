@@ -96,23 +96,19 @@ report:
 """
 
 import os
-from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.images.source import SourceError, export_git, export_tree, is_url
+from ansible.module_utils.slipway.images.source import SourceError, export
 
 
 def main() -> None:
+    kept_out = [".git", ".venv", "__pycache__", "node_modules"]
     module = AnsibleModule(
         argument_spec={
             "repo": {"type": "str"},
             "version": {"type": "str", "default": "HEAD"},
             "path": {"type": "path"},
-            "exclude": {
-                "type": "list",
-                "elements": "str",
-                "default": [".git", ".venv", "__pycache__", "node_modules"],
-            },
+            "exclude": {"type": "list", "elements": "str", "default": kept_out},
             "relative_to": {"type": "path", "default": "."},
             "dest": {"type": "path", "required": True},
         },
@@ -120,8 +116,6 @@ def main() -> None:
         required_one_of=[("repo", "path")],
         supports_check_mode=True,
     )
-    dest = Path(module.params["dest"]).resolve()
-    base = Path(module.params["relative_to"]).resolve()
     # A deploy must not wait for somebody to type a password or to accept a host key.
     module.run_command_environ_update = {
         "GIT_TERMINAL_PROMPT": "0",
@@ -129,24 +123,12 @@ def main() -> None:
         "LC_ALL": "C.UTF-8",
     }
     try:
-        if module.params["path"]:
-            export = export_tree(base / module.params["path"], dest, module.params["exclude"])
-        else:
-            if module.get_bin_path("git") is None:
-                module.fail_json(
-                    msg="git is not installed on the controller: `apt-get install git` (or your system's way)"
-                )
-            repo = module.params["repo"]
-            if not is_url(repo):
-                repo = str(base / Path(repo).expanduser())
-            export = export_git(module.run_command, repo, module.params["version"], dest)
+        result, warnings = export(module.run_command, module.get_bin_path, module.params)
     except (SourceError, OSError) as error:
         module.fail_json(msg=str(error))
-    for warning in export.warnings:
+    for warning in warnings:
         module.warn(warning)
-    result = export.as_dict()
-    del result["created"], result["warnings"]
-    module.exit_json(changed=export.created, report={"source": result}, **result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

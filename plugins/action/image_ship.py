@@ -77,8 +77,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             via, sent, loaded = self.by_archive(lacking, there, check)
             ids = {**ids, **loaded}
         figures = {**sent, "via": via, "seconds": round(time.monotonic() - self.started, 2)}
+        new = {
+            **dict.fromkeys(unbuilt, "when it is built"),
+            **dict.fromkeys(there["tagged"], "a tag"),
+            **{image["reference"]: via for image in lacking},
+        }
         return {
-            "changed": bool(lacking or unbuilt or there["tagged"]),
+            "changed": bool(new),
+            "diff": {"before": "", "after": "".join(f"{name}: {how}\n" for name, how in new.items())},
             "images": {
                 image["reference"]: {"id": image["id"], "host_id": ids.get(image["reference"], "")}
                 for image in images

@@ -18,6 +18,16 @@ from .engine import DockerError, ImageFacts, Runner, docker, engine, familiar, i
 CERTIFICATES = Path("/etc/docker/certs.d")
 
 
+def step(run: Runner, asked: dict[str, Any], check: bool = False) -> dict[str, Any]:
+    """Do the step in `asked`, the options of the module image_ship: probe, load or pull. Raises DockerError and OSError."""
+    images, staging = asked["images"], asked["staging_dir"]
+    if asked["step"] == "load":
+        return load(run, images, staging, asked["archive"])
+    if asked["step"] == "pull":
+        return pull(run, images, asked["registry"])
+    return probe(run, images, staging, check)
+
+
 def same(image: ImageFacts | None, wanted: dict[str, Any]) -> bool:
     """Say whether an image is the wanted one ({id, fingerprint}) and whole, on whichever kind of image store.
 

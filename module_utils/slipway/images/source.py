@@ -44,6 +44,28 @@ class Export:
         return asdict(self)
 
 
+def export(
+    run: Runner, find: Callable[[str], str | None], asked: dict[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Export what `asked`, the options of the module source_export, names; return the module's result and warnings.
+
+    `find` says where a program lies. Raises SourceError and OSError.
+    """
+    dest, base = Path(asked["dest"]).resolve(), Path(asked["relative_to"]).resolve()
+    if asked["path"]:
+        made = export_tree(base / asked["path"], dest, asked["exclude"])
+    elif find("git") is None:
+        raise SourceError(
+            "git is not installed on the controller: `apt-get install git` (or your system's way)"
+        )
+    else:
+        repo = asked["repo"] if is_url(asked["repo"]) else str(base / Path(asked["repo"]).expanduser())
+        made = export_git(run, repo, asked["version"], dest)
+    told = made.as_dict()
+    created, warnings = told.pop("created"), told.pop("warnings")
+    return {"changed": created, **told, "report": {"source": told}}, warnings
+
+
 def is_url(repo: str) -> bool:
     """Say whether a repository is reached over a transport (`https://`, `ssh://`, `git@host:path`)."""
     return "://" in repo or re.match(r"^[\w.-]+@[\w.-]+:", repo) is not None

@@ -22,6 +22,7 @@ def test_first_everything_then_nothing_then_the_changed_layer(
     v1 = build("ship-shop:v1", "one")
     plan = ansible.ship([{"reference": "ship-shop:v1", "id": v1}], "--check")[host.name]
     assert plan["changed"] and plan["layers_sent"] == 3 and plan["bytes_sent"] > 9 * MB
+    assert plan["diff"] == {"before": "", "after": "ship-shop:v1: archive\n"}
     assert host.image_id("ship-shop:v1") == ""
 
     first = ansible.ship([{"reference": "ship-shop:v1", "id": v1}])[host.name]
