@@ -75,7 +75,8 @@ attributes:
     support: full
     description: Looks at server, programs and room, and says whether a backup would be made.
   diff_mode:
-    support: none
+    support: full
+    description: Which backups there are, and whether they are verified.
 author: slipway contributors
 """
 
@@ -128,42 +129,11 @@ report:
   returned: when there is a backup
 """
 
-from pathlib import Path
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.slipway.backup.programs import ProgramError
-from ansible.module_utils.slipway.backup.run import Backup, BackupError, Options
-from ansible.module_utils.slipway.backup.store import IDENTIFIER, StoreError
-from ansible.module_utils.slipway.postgres.login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR, Login
-
-
-def result(backup: Backup) -> dict[str, Any]:
-    """What is known of the backup, for the play and the report."""
-    status, path = backup.status, str(backup.store.path(backup.ident))
-    known = {k: status[k] for k in ("size_bytes", "duration_s", "tables", "rows") if k in status}
-    found = {"path": path, "verified": status["verified"], **known}
-    return {**found, "report": {"backup": {**status, "path": path}}} if known else found
-
-
-def plan(backup: Backup) -> list[dict[str, Any]]:
-    """The gates of a backup that could start now; a server or library that is still to come is no error."""
-    reason = "python3-psycopg is not installed yet"
-    if not PSYCOPG_IMPORT_ERROR:
-        try:
-            gates: list[dict[str, Any]] = backup.plan()
-            return gates
-        except BackupError as error:
-            if error.gates:
-                raise
-            reason = str(error)
-    gate = {
-        "name": "backup possible",
-        "value": "unknown",
-        "limit": "server answers",
-        "verdict": "inconclusive",
-    }
-    return [{**gate, "detail": reason}]
+from ansible.module_utils.slipway.backup.run import BackupError, back_up
+from ansible.module_utils.slipway.backup.store import StoreError
+from ansible.module_utils.slipway.postgres.login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR
 
 
 def main() -> None:
@@ -182,32 +152,11 @@ def main() -> None:
     )
     if PSYCOPG_IMPORT_ERROR and not module.check_mode:
         module.fail_json(msg=missing_required_lib("psycopg >= 3.1"), exception=PSYCOPG_IMPORT_ERROR)
-    params = module.params
-    if not IDENTIFIER.match(params["id"]):
-        module.fail_json(
-            msg=f"id is {params['id']!r}; letters, digits, '.', '_' and '-' are allowed, 63 at most"
-        )
-    if params["keep"] < 1:
-        module.fail_json(msg=f"keep is {params['keep']}; at least 1 backup stays")
     try:
-        backup = Backup(
-            Options(
-                Login.from_params(params),
-                params["id"],
-                Path(params["dir"]),
-                params["client_image"],
-                params["keep"],
-                tuple(params["files"]),
-            )
-        )
-        if module.check_mode:
-            done = backup.done()
-            gates = [] if done else plan(backup)
-            module.exit_json(changed=not done, gates=gates, **result(backup))
-        gates = backup.full()
+        result = back_up(module.params, module.check_mode)
     except (BackupError, StoreError, ProgramError) as error:
         module.fail_json(msg=str(error), gates=getattr(error, "gates", []))
-    module.exit_json(changed=backup.made, gates=gates, **result(backup))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import typing as t
 from pathlib import Path
 
 from ..postgres import manifest as pg_manifest
-from ..postgres.login import Login, connect
+from ..postgres.login import PSYCOPG_IMPORT_ERROR, Login, connect
 from . import store as backup_store
 from .programs import ProgramError, Programs, find_server
-from .store import Store
+from .store import IDENTIFIER, Store
 
 with contextlib.suppress(ImportError):
     import psycopg
@@ -113,6 +113,15 @@ class Backup:
             for ident in self.store.expired(self.options.keep):
                 self.store.remove(ident)
         return gates
+
+    def result(self) -> dict[str, t.Any]:
+        """What is known of the backup, for the play and the report."""
+        path = str(self.store.path(self.ident))
+        known: dict[str, t.Any] = {
+            k: self.status[k] for k in ("size_bytes", "duration_s", "tables", "rows") if k in self.status
+        }
+        found = {"path": path, "verified": self.status["verified"], **known}
+        return {**found, "report": {"backup": {**self.status, "path": path}}} if known else found
 
     # --- its steps ----------------------------------------------------------------------------------------
 
@@ -326,6 +335,62 @@ class Backup:
 
     def _save(self) -> None:
         backup_store.write_json(self.store.path(self.ident) / backup_store.STATUS, self.status)
+
+
+def back_up(params: t.Mapping[str, t.Any], check: bool = False) -> dict[str, t.Any]:
+    """Make the backup that ``params``, the options of the module pg_backup, ask for; the module's result.
+
+    With ``check`` nothing is made, and the result says whether it would be. Raises BackupError, StoreError and ProgramError.
+    """
+    if not IDENTIFIER.match(params["id"]):
+        raise BackupError(
+            f"id is {params['id']!r}; letters, digits, '.', '_' and '-' are allowed, 63 at most"
+        )
+    if params["keep"] < 1:
+        raise BackupError(f"keep is {params['keep']}; at least 1 backup stays")
+    backup = Backup(
+        Options(
+            Login.from_params(params),
+            params["id"],
+            Path(params["dir"]),
+            params["client_image"],
+            params["keep"],
+            tuple(params["files"]),
+        )
+    )
+    before = _listed(backup.store)
+    if check:
+        done = backup.done()
+        gates = [] if done else _planned(backup)
+        after = before if done else f"{backup.ident}: to be made\n{before}"
+        changed = not done
+    else:
+        gates = backup.full()
+        after, changed = _listed(backup.store), backup.made
+    return {
+        "changed": changed,
+        "gates": gates,
+        "diff": {"before": before, "after": after},
+        **backup.result(),
+    }
+
+
+def _planned(backup: Backup) -> list[Gate]:
+    """The gates of a backup that could start now; a server or library that is still to come is no error."""
+    reason = "python3-psycopg is not installed yet"
+    if not PSYCOPG_IMPORT_ERROR:
+        try:
+            return backup.plan()
+        except BackupError as error:
+            if error.gates:
+                raise
+            reason = str(error)
+    return [_gate("backup possible", "unknown", "server answers", "inconclusive", reason)]
+
+
+def _listed(store: Store) -> str:
+    """The backups there are, the newest first, as text for a diff."""
+    return "".join(f"{s['id']}: {'verified' if s['verified'] else 'not verified'}\n" for s in store.all())
 
 
 def _gate(name: str, value: str | int, limit: str, verdict: str, detail: str = "") -> Gate:
