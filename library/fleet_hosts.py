@@ -40,7 +40,7 @@ options:
     default: 60
 attributes:
   check_mode: {support: full}
-  diff_mode: {support: none}
+  diff_mode: {support: full}
 """
 
 EXAMPLES = r"""
@@ -66,17 +66,8 @@ started:
   type: list
 """
 
-import traceback
-
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.slipway.fleet import Fleet, FleetError
-
-try:
-    import docker
-
-    DOCKER_ERROR = None
-except ImportError:
-    DOCKER_ERROR = traceback.format_exc()
+from ansible.module_utils.slipway.fleet import DOCKER_IMPORT_ERROR, FleetError, bring
 
 
 def main() -> None:
@@ -91,23 +82,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if DOCKER_ERROR:
-        module.fail_json(msg=missing_required_lib("docker"), exception=DOCKER_ERROR)
-    arguments = module.params
+    if DOCKER_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("docker"), exception=DOCKER_IMPORT_ERROR)
     try:
-        client = docker.from_env(timeout=120)
-        client.ping()
-    except docker.errors.DockerException as error:
-        module.fail_json(
-            msg=f"No Docker engine answers on this machine: {error}\nStart it (`make setup` does) and run the same command again."
-        )
-    fleet = Fleet(client, arguments["name"], arguments["image"], arguments["directory"])
-    try:
-        if arguments["state"] == "absent":
-            module.exit_json(**fleet.remove(module.check_mode))
-        module.exit_json(**fleet.ensure(arguments["hosts"], arguments["timeout"], module.check_mode))
-    except (FleetError, docker.errors.DockerException) as error:
+        result = bring(module.params, module.check_mode)
+    except FleetError as error:
         module.fail_json(msg=str(error))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

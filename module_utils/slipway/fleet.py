@@ -9,9 +9,17 @@ import json
 import shutil
 import subprocess
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+try:
+    import docker
+
+    DOCKER_IMPORT_ERROR = None
+except ImportError:
+    DOCKER_IMPORT_ERROR = traceback.format_exc()
 
 LABEL = "slipway.fleet"
 # Private ranges that neither Docker's default pools (172.17.0.0/16 and up, 192.168.0.0/16) nor most offices use.
@@ -20,6 +28,28 @@ SUBNETS = [f"10.{second}.{third}.0/24" for second in (177, 178) for third in ran
 
 class FleetError(Exception):
     """A fleet that can't be had; the message says why and what to do."""
+
+
+def bring(asked: dict[str, Any], check: bool = False) -> dict[str, Any]:
+    """Have the fleet that `asked`, the options of the module fleet_hosts, describes, or remove it; return the module's result.
+
+    With `check` nothing is touched. The library docker must be there. Raises FleetError.
+    """
+    try:
+        client = docker.from_env(timeout=120)
+        client.ping()
+    except docker.errors.DockerException as error:
+        raise FleetError(
+            f"No Docker engine answers on this machine: {error}\n"
+            "Start it (`make setup` does) and run the same command again."
+        ) from error
+    fleet = Fleet(client, asked["name"], asked["image"], asked["directory"])
+    try:
+        if asked["state"] == "absent":
+            return fleet.remove(check)
+        return fleet.ensure(asked["hosts"], asked["timeout"], check)
+    except docker.errors.DockerException as error:
+        raise FleetError(str(error)) from error
 
 
 def free_address(subnet: str, taken: set[str]) -> str:
@@ -33,6 +63,11 @@ def free_address(subnet: str, taken: set[str]) -> str:
     raise FleetError(
         f"Network {subnet} has no free address left: remove a fleet you no longer need (`make fleet-down`)."
     )
+
+
+def _lines(states: dict[str, str]) -> str:
+    """Return the states of hosts as text for a diff."""
+    return "".join(f"{host}: {state}\n" for host, state in sorted(states.items()))
 
 
 def _start(container: Any) -> str:
@@ -70,7 +105,15 @@ class Fleet:
         existing = self.containers()
         created = [host for host in hosts if host not in existing]
         started = [host for host in hosts if host in existing and existing[host].status != "running"]
-        result: dict[str, Any] = {"changed": bool(created or started), "created": created, "started": started}
+        result: dict[str, Any] = {
+            "changed": bool(created or started),
+            "created": created,
+            "started": started,
+            "diff": {
+                "before": _lines({host: existing[host].status for host in hosts if host in existing}),
+                "after": _lines(dict.fromkeys(hosts, "running")),
+            },
+        }
         if check:
             return result
         if created:
@@ -102,7 +145,16 @@ class Fleet:
             if network:
                 network.remove()
             shutil.rmtree(self.directory, ignore_errors=True)
-        return {"changed": changed, "created": [], "started": [], "removed": sorted(containers)}
+        return {
+            "changed": changed,
+            "created": [],
+            "started": [],
+            "removed": sorted(containers),
+            "diff": {
+                "before": _lines({host: container.status for host, container in containers.items()}),
+                "after": "",
+            },
+        }
 
     # -- the parts
 
@@ -140,7 +192,7 @@ class Fleet:
                 return self.client.networks.create(
                     self.name, driver="bridge", ipam=pool, labels={LABEL: self.name}
                 )
-            except Exception as error:  # the engine's own class is not importable where docker is missing
+            except docker.errors.APIError as error:
                 if "overlaps" not in str(error):
                     raise
         raise FleetError(

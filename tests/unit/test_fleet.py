@@ -1,11 +1,14 @@
-"""Addresses of the embedded fleet."""
+"""The embedded fleet: addresses, and what a plan says of it."""
 
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from ansible.module_utils.slipway.fleet import SUBNETS, FleetError, free_address
+from ansible.module_utils.slipway.fleet import SUBNETS, Fleet, FleetError, free_address
 
 
 def test_addresses_are_given_in_order_and_never_twice() -> None:
@@ -25,3 +28,30 @@ def test_the_networks_to_choose_from_do_not_overlap() -> None:
     networks = [ipaddress.ip_network(subnet) for subnet in SUBNETS]
     assert len(set(networks)) == len(networks) > 20
     assert all(network.is_private for network in networks)
+
+
+class Client:
+    """An engine with one host that is stopped and one that runs; it refuses to change anything."""
+
+    networks = SimpleNamespace(list=lambda names: [])
+    containers = SimpleNamespace(
+        list=lambda **_filters: [
+            SimpleNamespace(labels={"slipway.host": name}, status=status)
+            for name, status in (("one", "exited"), ("two", "running"))
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("act", "after"),
+    [
+        (
+            lambda fleet: fleet.ensure(["one", "two", "new"], 60, True),
+            "new: running\none: running\ntwo: running\n",
+        ),
+        (lambda fleet: fleet.remove(True), ""),
+    ],
+)
+def test_a_plan_shows_which_hosts_come_and_go(tmp_path: Path, act: Any, after: str) -> None:
+    planned = act(Fleet(Client(), "test", "slipway/host:13", str(tmp_path / "fleet")))
+    assert planned["changed"] and planned["diff"] == {"before": "one: exited\ntwo: running\n", "after": after}
