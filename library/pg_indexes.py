@@ -279,16 +279,11 @@ report:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.slipway.indexes.gates import gates
-from ansible.module_utils.slipway.indexes.plan import Policy
-from ansible.module_utils.slipway.indexes.report import Progress, Record
-from ansible.module_utils.slipway.indexes.run import Entry, Run
-from ansible.module_utils.slipway.indexes.spec import parse_all
-from ansible.module_utils.slipway.indexes.watch import Options
-from ansible.module_utils.slipway.postgres.connect import PSYCOPG_ERROR, Target, connection_arguments
+from ansible.module_utils.slipway.indexes.ensure import ensure, unseen
+from ansible.module_utils.slipway.postgres.connect import PSYCOPG_ERROR, connection_arguments
 from ansible.module_utils.slipway.postgres.sql import Refused
 
-ELEMENT = {
+INDEX = {
     "name": {"type": "str", "required": True},
     "schema": {"type": "str", "default": "public"},
     "table": {"type": "str"},
@@ -303,116 +298,38 @@ ELEMENT = {
     "tier": {"type": "int", "default": 1},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
-
-
-def arguments() -> dict[str, Any]:
-    """Return the module's argument_spec."""
-    return {
-        **connection_arguments(),
-        "indexes": {"type": "list", "elements": "dict", "required": True, "options": ELEMENT},
-        "tiers": {"type": "list", "elements": "int"},
-        "on_drift": {"type": "str", "choices": ["replace", "report", "fail"], "default": "replace"},
-        "on_invalid": {"type": "str", "choices": ["rebuild", "fail"], "default": "rebuild"},
-        "adopt": {"type": "bool", "default": True},
-        "long_transaction_after": {"type": "int", "default": 300},
-        "on_long_transaction": {"type": "str", "choices": ["fail", "wait", "cancel"], "default": "fail"},
-        "max_wait": {"type": "int", "default": 600},
-        "concurrently": {"type": "bool", "default": True},
-        "retries": {"type": "int", "default": 1},
-        "parallel": {"type": "int", "default": 2},
-        "settings": {"type": "dict", "default": {}},
-        "release": {"type": "str"},
-        "record": {"type": "path"},
-        "progress_file": {"type": "str"},
-        "defer": {"type": "bool", "default": False},
-        "awaits_migration": {"type": "bool", "default": False},
-    }
-
-
-def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Do the module's work and return its result. Raises Refused when nothing could be done at all."""
-    everything = parse_all(params["indexes"])
-    specs = parse_all(params["indexes"], params["tiers"])
-    options = Options(**{name: params[name] for name in Options.__dataclass_fields__})
-    awaits = check_mode and params["awaits_migration"]
-    policy = Policy(params["on_drift"], params["on_invalid"], params["adopt"], awaits)
-    record = Record(params["record"], params["release"])
-    if not check_mode:
-        record.prepare()
-
-    def done(entry: Entry) -> None:
-        if entry.action not in ("none", "reported", "skipped"):
-            record.add(entry.result())
-
-    work = Run(Target(params), policy, options, Progress(params["progress_file"]), done)
-    entries = work.look(specs, {spec.label for spec in everything if spec.state == "present"})
-    if params["defer"] and any(entry.open for entry in entries):
-        return {"changed": False, "pending": True, "failed_indexes": [], "warnings": []}
-    if not check_mode:
-        work.apply(entries)
-    results = [entry.result() for entry in entries]
-    failed = [entry.result() for entry in entries if entry.failed]
-    blockers = [blocker for entry in entries for blocker in entry.blockers]
-    if not check_mode:
-        # What is to be gone makes no tier: the clock of one starts with the indexes that are to be there.
-        tiers = {spec.tier for spec in specs if spec.state == "present"}
-        record.complete(
-            tiers - {entry.spec.tier for entry in entries if entry.state not in ("valid", "absent")}
-        )
-    found = gates(results, failed, blockers)
-    result = {
-        "changed": any(entry.changed for entry in entries),
-        "indexes": results,
-        "failed_indexes": failed,
-        "blockers": blockers,
-        "gates": found,
-        "report": {"indexes": {"tiers": params["tiers"], "indexes": results, "blockers": blockers}},
-        "diff": [
-            {
-                "before_header": e.spec.label,
-                "after_header": e.spec.label,
-                "before": _line(e.before),
-                "after": _line(e.target),
-            }
-            for e in entries
-            if e.changed
-        ],
-        "warnings": list(dict.fromkeys(work.warnings)),
-    }
-    if failed:
-        result["msg"] = f"{len(failed)} of {len(results)} indexes are not as declared: " + "; ".join(
-            f"{item['schema']}.{item['name']}: {item['reason']}" for item in failed
-        )
-    return result
-
-
-def _line(definition: str | None) -> str:
-    return f"{definition}\n" if definition else ""
-
-
-def unseen() -> dict[str, str]:
-    """Return the gate of a plan for a host that is yet to get its packages."""
-    return {
-        "name": "declared indexes in place",
-        "value": "unknown",
-        "limit": "all",
-        "verdict": "inconclusive",
-        "detail": "psycopg is not installed here yet, so the database can't be looked at",
-    }
+ARGUMENTS: dict[str, Any] = {
+    **connection_arguments(),
+    "indexes": {"type": "list", "elements": "dict", "required": True, "options": INDEX},
+    "tiers": {"type": "list", "elements": "int"},
+    "on_drift": {"type": "str", "choices": ["replace", "report", "fail"], "default": "replace"},
+    "on_invalid": {"type": "str", "choices": ["rebuild", "fail"], "default": "rebuild"},
+    "adopt": {"type": "bool", "default": True},
+    "long_transaction_after": {"type": "int", "default": 300},
+    "on_long_transaction": {"type": "str", "choices": ["fail", "wait", "cancel"], "default": "fail"},
+    "max_wait": {"type": "int", "default": 600},
+    "concurrently": {"type": "bool", "default": True},
+    "retries": {"type": "int", "default": 1},
+    "parallel": {"type": "int", "default": 2},
+    "settings": {"type": "dict", "default": {}},
+    "release": {"type": "str"},
+    "record": {"type": "path"},
+    "progress_file": {"type": "str"},
+    "defer": {"type": "bool", "default": False},
+    "awaits_migration": {"type": "bool", "default": False},
+}
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=arguments(), supports_check_mode=True)
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     if PSYCOPG_ERROR and module.check_mode:
         module.exit_json(changed=True, indexes=[], failed_indexes=[], blockers=[], gates=[unseen()])
     if PSYCOPG_ERROR:
-        module.fail_json(
-            msg=missing_required_lib("psycopg", reason="(version 3; Debian: python3-psycopg)"),
-            exception=PSYCOPG_ERROR,
-        )
+        reason = "(version 3; Debian: python3-psycopg)"
+        module.fail_json(msg=missing_required_lib("psycopg", reason=reason), exception=PSYCOPG_ERROR)
     try:
-        result = run(module.params, module.check_mode)
+        result = ensure(module.params, module.check_mode)
     except Refused as error:
         module.fail_json(msg=str(error), indexes=[], failed_indexes=[], blockers=[], gates=[])
     for warning in result.pop("warnings"):

@@ -199,29 +199,8 @@ report:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.slipway.indexes.audit import (
-    describe_indexes,
-    describe_tables,
-    duplicates,
-    percent,
-    read,
-    read_hours,
-    read_scans,
-    redundant,
-    stats_age,
-    tiers_due,
-)
-from ansible.module_utils.slipway.indexes.gates import audit_gates
-from ansible.module_utils.slipway.indexes.query_budget import check_budget
-from ansible.module_utils.slipway.indexes.report import Record, added_by
-from ansible.module_utils.slipway.indexes.spec import parse_all
-from ansible.module_utils.slipway.postgres.connect import (
-    PSYCOPG_ERROR,
-    Target,
-    connection_arguments,
-    describe,
-    psycopg,
-)
+from ansible.module_utils.slipway.indexes.info import look
+from ansible.module_utils.slipway.postgres.connect import PSYCOPG_ERROR, connection_arguments
 from ansible.module_utils.slipway.postgres.sql import Refused
 
 EXPECT = {
@@ -241,96 +220,30 @@ QUERY = {
     "max_ms": {"type": "float"},
 }
 REPLICA = {"login_host": {"type": "str", "required": True}, "login_port": {"type": "int"}}
-
-
-def arguments() -> dict[str, Any]:
-    """Return the module's argument_spec."""
-    return {
-        **connection_arguments(),
-        "schemas": {"type": "list", "elements": "str"},
-        "low_scans": {"type": "int", "default": 100},
-        "min_stats_age": {"type": "int", "default": 24},
-        "replicas": {"type": "list", "elements": "dict", "default": [], "options": REPLICA},
-        "expect": {"type": "list", "elements": "dict", "default": [], "options": EXPECT},
-        "cache_hit_min": {"type": "float"},
-        "hot_update_min": {"type": "float"},
-        "queries": {"type": "list", "elements": "dict", "default": [], "options": QUERY},
-        "indexes": {"type": "list", "elements": "dict", "default": []},
-        "tier_hours": {"type": "dict", "default": {}},
-        "record": {"type": "path"},
-    }
-
-
-def replica_params(params: dict[str, Any], replica: dict[str, Any]) -> dict[str, Any]:
-    """Return how to reach a replica: as the primary, at its own address."""
-    # Neither a socket nor a dsn, both of which lead to the primary whatever the host is.
-    own = {key: value for key, value in replica.items() if value is not None}
-    return {**params, "dsn": None, "login_unix_socket": "", **own}
-
-
-def run(params: dict[str, Any]) -> dict[str, Any]:
-    """Do the module's work and return its result."""
-    specs = parse_all(params["indexes"])
-    hours = read_hours(params["tier_hours"])
-    record = Record(params["record"], None).read()
-    target = Target(params)
-    connection = target.connect("audit")
-    try:
-        facts = target.facts(connection)
-        data = read(connection, facts.version, params["schemas"])
-        scans = []
-        for replica in params["replicas"]:
-            other = Target(replica_params(params, replica)).connect("audit")
-            scans.append(read_scans(other))
-            other.close()
-        queries = [check_budget(connection, budget) for budget in params["queries"]]
-    except psycopg.Error as error:
-        raise Refused(f"cannot read what there is: {describe(error)}") from error
-    finally:
-        connection.close()
-    entries = describe_indexes(data, scans, params["low_scans"], params["min_stats_age"] * 3600.0)
-    server = data["server"]
-    result: dict[str, Any] = {
-        "changed": False,
-        "indexes": entries,
-        "tables": describe_tables(data),
-        "invalid": [item for item in entries if not (item["valid"] or item["building"])]
-        + [
-            {"schema": "pg_toast", "name": row["name"], "leftover": True, "size_bytes": row["size_bytes"]}
-            for row in data["toast"]
-        ],
-        "duplicates": duplicates(data["indexes"]),
-        "redundant": redundant(data["indexes"]),
-        "foreign_keys": data["foreign_keys"],
-        "queries": queries,
-        "tiers": tiers_due(specs, entries, record["tiers"], hours),
-        "added": {release: added_by(record, release) for release in record["releases"]},
-        "totals": {
-            "indexes": len(entries),
-            "size_bytes": sum(item["size_bytes"] for item in entries if not item["partitioned"]),
-            "stats_age_h": round(stats_age(server) / 3600, 1),
-            "cache_hit_pct": percent(
-                server["blks_hit"], (server["blks_hit"] or 0) + (server["blks_read"] or 0)
-            ),
-        },
-    }
-    result["gates"] = audit_gates(result, params)
-    kept = ("totals", "invalid", "duplicates", "redundant", "foreign_keys", "queries", "tiers", "indexes")
-    result["report"] = {"indexes": {"audit": {key: result[key] for key in kept}}}
-    result["warnings"] = facts.warnings
-    return result
+ARGUMENTS: dict[str, Any] = {
+    **connection_arguments(),
+    "schemas": {"type": "list", "elements": "str"},
+    "low_scans": {"type": "int", "default": 100},
+    "min_stats_age": {"type": "int", "default": 24},
+    "replicas": {"type": "list", "elements": "dict", "default": [], "options": REPLICA},
+    "expect": {"type": "list", "elements": "dict", "default": [], "options": EXPECT},
+    "cache_hit_min": {"type": "float"},
+    "hot_update_min": {"type": "float"},
+    "queries": {"type": "list", "elements": "dict", "default": [], "options": QUERY},
+    "indexes": {"type": "list", "elements": "dict", "default": []},
+    "tier_hours": {"type": "dict", "default": {}},
+    "record": {"type": "path"},
+}
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec=arguments(), supports_check_mode=True)
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     if PSYCOPG_ERROR:
-        module.fail_json(
-            msg=missing_required_lib("psycopg", reason="(version 3; Debian: python3-psycopg)"),
-            exception=PSYCOPG_ERROR,
-        )
+        reason = "(version 3; Debian: python3-psycopg)"
+        module.fail_json(msg=missing_required_lib("psycopg", reason=reason), exception=PSYCOPG_ERROR)
     try:
-        result = run(module.params)
+        result = look(module.params)
     except Refused as error:
         module.fail_json(msg=str(error))
     for warning in result.pop("warnings"):

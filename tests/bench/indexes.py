@@ -31,6 +31,8 @@ sys.path.insert(0, str(ROOT / "library"))
 
 import pg_indexes  # noqa: E402  # found by the paths above
 import pg_indexes_info  # noqa: E402
+from ansible.module_utils.slipway.indexes.ensure import ensure  # noqa: E402
+from ansible.module_utils.slipway.indexes.info import look  # noqa: E402
 
 PASSWORD = "bench-only"
 NAME = "indexes-bench"
@@ -118,13 +120,13 @@ def prepare(port: int, number: int) -> str:
 
 
 def params(module: Any, port: int, database: str, **options: Any) -> dict[str, Any]:
-    defaults = {key: value.get("default") for key, value in module.arguments().items()}
+    defaults = {key: value.get("default") for key, value in module.ARGUMENTS.items()}
     login = {"login_host": "127.0.0.1", "login_port": port, "login_password": PASSWORD, "login_db": database}
     return {**defaults, **login, **options}
 
 
 def apply_valid(port: int, database: str, number: int) -> None:
-    result = pg_indexes.run(params(pg_indexes, port, database, indexes=declared(number)), False)
+    result = ensure(params(pg_indexes, port, database, indexes=declared(number)))
     states = {item["state"] for item in result["indexes"]}
     assert (states, result["changed"], len(result["indexes"])) == ({"valid"}, False, number), result.get(
         "msg"
@@ -204,7 +206,7 @@ def main() -> None:
         print(f"  so {500 * each:.0f} s for 500 (extrapolated)")
         print(f"  pg_indexes is {500 * each / ours:.0f} times faster (aim: at least 50)")
 
-        audit = timed(lambda: pg_indexes_info.run(params(pg_indexes_info, port, names[1000])), runs)
+        audit = timed(lambda: look(params(pg_indexes_info, port, names[1000])), runs)
         print(f"pg_indexes_info, 1000 indexes beside 100 primary keys: {audit:.2f} s (aim: at most 2 s)")
     finally:
         subprocess.run(["docker", "rm", "-fv", NAME], capture_output=True, check=False)

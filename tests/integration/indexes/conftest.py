@@ -16,6 +16,7 @@ from ansible.module_utils.slipway.indexes import build as pg_index_build
 from ansible.module_utils.slipway.indexes import probe as pg_index_probe
 from ansible.module_utils.slipway.indexes import run as pg_index_apply
 from ansible.module_utils.slipway.indexes import watch as pg_index_watch
+from ansible.module_utils.slipway.indexes.ensure import ensure
 from psycopg.rows import dict_row
 
 # The same rules in less time.
@@ -114,7 +115,7 @@ class Database:
         return connection
 
     def params(self, indexes: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
-        defaults = {key: value.get("default") for key, value in pg_indexes.arguments().items()}
+        defaults = {key: value.get("default") for key, value in pg_indexes.ARGUMENTS.items()}
         return {
             **defaults,
             "login_host": "127.0.0.1",
@@ -129,7 +130,7 @@ class Database:
     def apply(
         self, indexes: list[dict[str, Any]], check_mode: bool = False, **options: Any
     ) -> dict[str, Any]:
-        return pg_indexes.run(self.params(indexes, **options), check_mode)
+        return ensure(self.params(indexes, **options), check_mode)
 
     def one(self, index: dict[str, Any], **options: Any) -> dict[str, Any]:
         """Run for one index; return its entry with the rest of the result under `result`."""

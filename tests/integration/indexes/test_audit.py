@@ -7,6 +7,7 @@ from typing import Any
 import pg_indexes_info
 import psycopg
 import pytest
+from ansible.module_utils.slipway.indexes.info import look
 from ansible.module_utils.slipway.postgres.sql import human_bytes
 from conftest import Background
 
@@ -14,13 +15,11 @@ from conftest import Background
 @pytest.fixture
 def audit(t: Any) -> Any:
     def run(**options: Any) -> dict[str, Any]:
-        defaults = {key: value.get("default") for key, value in pg_indexes_info.arguments().items()}
+        defaults = {key: value.get("default") for key, value in pg_indexes_info.ARGUMENTS.items()}
         connection = {key: value for key, value in t.params([]).items() if key.startswith("login_")}
         expect = [{**dict.fromkeys(pg_indexes_info.EXPECT), **item} for item in options.pop("expect", [])]
         queries = [{**dict.fromkeys(pg_indexes_info.QUERY), **item} for item in options.pop("queries", [])]
-        return pg_indexes_info.run(
-            {**defaults, **connection, **options, "expect": expect, "queries": queries}
-        )
+        return look({**defaults, **connection, **options, "expect": expect, "queries": queries})
 
     return run
 

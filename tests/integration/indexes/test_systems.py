@@ -12,6 +12,7 @@ from typing import Any
 import pg_indexes_info
 import pytest
 import yaml
+from ansible.module_utils.slipway.indexes.info import look
 from conftest import PASSWORD
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,11 +27,11 @@ def system(db: Any, request: pytest.FixtureRequest) -> Any:
 
 
 def audit(db: Any, body: dict[str, Any], **options: Any) -> dict[str, Any]:
-    defaults = {key: value.get("default") for key, value in pg_indexes_info.arguments().items()}
+    defaults = {key: value.get("default") for key, value in pg_indexes_info.ARGUMENTS.items()}
     connection = {key: value for key, value in db.params([]).items() if key.startswith("login_")}
     expect = [{**dict.fromkeys(pg_indexes_info.EXPECT), **item} for item in body["audit"]["expect"]]
     queries = [{**dict.fromkeys(pg_indexes_info.QUERY), **item} for item in body["audit"]["queries"]]
-    return pg_indexes_info.run({**defaults, **connection, "expect": expect, "queries": queries, **options})
+    return look({**defaults, **connection, "expect": expect, "queries": queries, **options})
 
 
 @pytest.mark.parametrize("system", SYSTEMS, indirect=True)

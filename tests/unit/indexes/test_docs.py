@@ -39,4 +39,4 @@ def compare(options: dict[str, Any], arguments: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("module", [pg_indexes, pg_indexes_info])
 def test_the_documentation_is_what_the_module_takes(module: Any) -> None:
-    compare(documented(module), module.arguments())
+    compare(documented(module), module.ARGUMENTS)

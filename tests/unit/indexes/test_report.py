@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pg_indexes_info
 import pytest
 from ansible.module_utils.slipway.indexes.audit import matches_like, percent, read_hours, tiers_due, usage
 from ansible.module_utils.slipway.indexes.gates import gates
+from ansible.module_utils.slipway.indexes.info import replica_params
 from ansible.module_utils.slipway.indexes.progress import Narrator, line, split_records
 from ansible.module_utils.slipway.indexes.query_budget import index_names
 from ansible.module_utils.slipway.indexes.report import Progress, Record, added_by
@@ -176,7 +176,7 @@ def test_a_replica_is_reached_at_its_own_address() -> None:
         {"login_host": "", "login_unix_socket": "/run/postgresql", "login_port": 6543},
         {"dsn": "host=primary", "login_port": 6543},
     ):
-        reached = Target(pg_indexes_info.replica_params(params, replica))
+        reached = Target(replica_params(params, replica))
         assert (reached.dsn, reached.keywords["host"], reached.keywords["port"]) == ("", "standby", 6543)
 
 
