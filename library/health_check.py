@@ -166,18 +166,8 @@ report:
   type: dict
 """
 
-from typing import Any
-
-from ansible.module_utils.basic import missing_required_lib
-from ansible.module_utils.slipway.verify.checks.run import parse_checks, run_checks, summary
-from ansible.module_utils.slipway.verify.module import COMMON, GRACE, SecretiveModule
-from ansible.module_utils.slipway.verify.moments import (
-    at_moment,
-    parse_for_every_moment,
-    parse_places,
-    spread_checks,
-)
-from ansible.module_utils.slipway.verify.predicates import SpecError, seconds
+from ansible.module_utils.slipway.verify.checks.health import check
+from ansible.module_utils.slipway.verify.module import COMMON, SecretiveModule
 
 
 def main() -> None:
@@ -191,38 +181,7 @@ def main() -> None:
             "concurrency": {"type": "int", "default": 50},
         }
     )
-    params = module.params
-    try:
-        places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
-        interval = seconds(params["interval"])
-
-        def parse(entries: list[Any]) -> Any:
-            wanted = spread_checks(entries, places)
-            return parse_checks(wanted, interval, params["consecutive"]) if wanted else []
-
-        if params["parse_only"]:
-            parse_for_every_moment(params["checks"], "checks", parse)
-        checks = parse(at_moment(params["checks"], params["moment"], "checks"))
-        if params["concurrency"] < 1:
-            raise SpecError("concurrency: must be at least 1")
-        deadline = seconds(params["deadline"])
-    except SpecError as error:
-        module.fail_spec(error)
-    if not checks or params["parse_only"]:
-        message = f"{len(checks)} checks declared for the moment {params['moment']}, none run"
-        module.exit_json(changed=False, msg=message, checks={}, failed_checks=[], gates=[])
-    running = run_checks(checks, deadline, params["concurrency"], module.check_mode, module.redactor)
-    outcomes = module.finish(running, deadline + GRACE)
-    result = summary(outcomes, module.redactor)
-    lacking = sorted({outcome.library for outcome in outcomes if outcome.library})
-    if lacking:
-        result["msg"] += "\n" + "\n".join(missing_required_lib(library) for library in lacking)
-    for warning in result.pop("warned"):
-        module.warn(warning)
-    result["report"] = {"verification": {f"{params['moment']}: health": result["checks"]}}
-    if result.pop("failed"):
-        module.fail_json(**result)
-    module.exit_json(changed=False, **result)
+    module.answer(lambda: check(module.params, module.redactor, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -147,21 +147,9 @@ report:
   type: dict
 """
 
-from typing import Any
-
-from ansible.module_utils.slipway.verify.loads.budget import gates_of, judge, told
-from ansible.module_utils.slipway.verify.loads.run import overhead, parse_loads, raise_descriptor_limit
+from ansible.module_utils.slipway.verify.loads.probe import probe
 from ansible.module_utils.slipway.verify.module import COMMON, SecretiveModule
-from ansible.module_utils.slipway.verify.moments import (
-    MOMENTS,
-    at_moment,
-    parse_for_every_moment,
-    parse_places,
-)
-from ansible.module_utils.slipway.verify.predicates import SpecError
-
-# When a load applies that does not say: what replicas can carry says little about all of them together.
-_UNSAID = ("public", "demand")
+from ansible.module_utils.slipway.verify.moments import MOMENTS
 
 
 def main() -> None:
@@ -175,51 +163,7 @@ def main() -> None:
             "moment": {"type": "str", "default": "demand", "choices": ["baseline", *MOMENTS]},
         }
     )
-    params = module.params
-    moment = params["moment"]
-    # The release before is measured under every load that the new one will meet, and judged by none.
-    at = "public" if moment == "baseline" else moment
-    try:
-        places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
-
-        def parse(entries: list[Any]) -> Any:
-            return parse_loads(entries, places, params["validate_certs"])
-
-        if params["parse_only"]:
-            parse_for_every_moment(params["loads"], "loads", parse, default=_UNSAID)
-        loads = parse(at_moment(params["loads"], at, "loads", default=_UNSAID))
-    except SpecError as error:
-        module.fail_spec(error)
-    if not loads or params["parse_only"] or module.check_mode:
-        message = f"{len(loads)} loads declared for the moment {moment}, none applied"
-        module.exit_json(changed=False, msg=message, loads={}, failed_loads=[], gates=[])
-    raise_descriptor_limit()
-    lines, gates, found, failed = [], [], {}, []
-    for load in loads:
-        own = overhead(load.shape, all(route.fresh for route in load.routes))
-        statistics = load.run(module.redactor.body)
-        figures = module.redactor.data({**statistics.summary(), "overhead": own})
-        judged = judge(load.budgets, figures, own, params["baseline"].get(load.declared))
-        if moment == "baseline":
-            judged = []
-        stops = ("fail", "inconclusive") if params["inconclusive"] == "fail" else ("fail",)
-        failed += [load.name] if any(gate["verdict"] in stops for gate in judged) else []
-        for gate in judged:
-            if gate["verdict"] == "inconclusive" and params["inconclusive"] == "warn":
-                module.warn(f"{load.name}: {gate['name']} is inconclusive: {gate['detail']}")
-        lines.append(told(load.name, figures, judged))
-        gates += gates_of(load.name, judged, figures["timeline"])
-        found[load.name] = figures
-    result = {
-        "msg": "\n".join(lines),
-        "loads": found,
-        "failed_loads": failed,
-        "gates": gates,
-        "report": {"load": {f"{moment}: {name}": figures for name, figures in found.items()}},
-    }
-    if failed:
-        module.fail_json(**result)
-    module.exit_json(changed=False, **result)
+    module.answer(lambda: probe(module.params, module.redactor, module.warn, module.check_mode))
 
 
 if __name__ == "__main__":

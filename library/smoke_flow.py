@@ -158,19 +158,8 @@ report:
   type: dict
 """
 
-from typing import Any
-
-from ansible.module_utils.slipway.verify.flows.run import (
-    ALWAYS_SECONDS,
-    failure,
-    gate,
-    parse_flows,
-    run_flow,
-    step_data,
-)
-from ansible.module_utils.slipway.verify.module import COMMON, GRACE, SecretiveModule
-from ansible.module_utils.slipway.verify.moments import at_moment, parse_for_every_moment, parse_places
-from ansible.module_utils.slipway.verify.predicates import SpecError
+from ansible.module_utils.slipway.verify.flows.smoke import walk
+from ansible.module_utils.slipway.verify.module import COMMON, SecretiveModule
 
 
 def main() -> None:
@@ -182,44 +171,7 @@ def main() -> None:
             "validate_certs": {"type": "bool", "default": True},
         }
     )
-    params = module.params
-    try:
-        places = parse_places(params["base_url"], params["connect_to"], params["ca_file"], params["targets"])
-
-        def parse(entries: list[Any]) -> Any:
-            return parse_flows(entries, places, module.redactor, params["validate_certs"])
-
-        if params["parse_only"]:
-            parse_for_every_moment(params["flows"], "flows", parse)
-        flows = parse(at_moment(params["flows"], params["moment"], "flows"))
-    except SpecError as error:
-        module.fail_spec(error)
-    if not flows or params["parse_only"]:
-        message = f"{len(flows)} flows declared for the moment {params['moment']}, none walked"
-        module.exit_json(changed=False, msg=message, flows={}, failed_flows=[], gates=[])
-    gates, walked, failures = [], {}, {}
-    for flow in flows:
-        done = module.finish(run_flow(flow, module.check_mode), flow.deadline + ALWAYS_SECONDS + GRACE)
-        gates += [gate(flow, step) for step in done]
-        walked[flow.name] = [step_data(step) for step in done]
-        lines = failure(flow, done)
-        if lines:
-            failures[flow.name] = lines
-        for step in done:
-            if step.verdict == "warn":
-                module.warn(f"{flow.name}: cleaning up failed at {step.name!r}: {'; '.join(step.lines)}")
-    # What was saved as a secret on the way is masked by Ansible too, in whatever it prints of this result.
-    module.no_log_values.update(module.redactor.values)
-    result = {
-        "flows": walked,
-        "failed_flows": list(failures),
-        "gates": gates,
-        "report": {"verification": {f"{params['moment']}: {name}": steps for name, steps in walked.items()}},
-    }
-    if failures:
-        module.fail_json(msg="\n".join(failures.values()), **result)
-    # What a flow leaves in the application is the application's business: the host is as it was.
-    module.exit_json(changed=False, msg=f"{len(flows)} flows passed", **result)
+    module.answer(lambda: walk(module.params, module.redactor, module.warn, module.check_mode))
 
 
 if __name__ == "__main__":

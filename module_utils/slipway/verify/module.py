@@ -4,21 +4,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import Coroutine
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ..masking.redactor import Redactor, secret_values
+from .deadline import StillBusy
 from .moments import MOMENTS
 from .predicates import SpecError
 from .selectors import MissingJmespath
 
-T = TypeVar("T")
-# How long after its deadlines a module is given up, in seconds.
-GRACE = 5.0
 _REPLICA = {
     "name": {"type": "str"},
     "address": {"type": "str", "required": True},
@@ -36,10 +32,6 @@ COMMON: dict[str, dict[str, Any]] = {
     "parse_only": {"type": "bool", "default": False},
     "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
 }
-
-
-class _Overdue(BaseException):
-    """Not an Exception, or the isolation of crashing checks would take it for one."""
 
 
 class SecretiveModule(AnsibleModule):  # type: ignore[misc]
@@ -66,26 +58,26 @@ class SecretiveModule(AnsibleModule):  # type: ignore[misc]
         super().exit_json(**results)
         raise AssertionError("exit_json returned")
 
-    def finish(self, work: Coroutine[Any, Any, T], limit: float) -> T:
-        """Run `work`, which keeps its own deadlines; fail when it is still busy `limit` seconds from now.
+    def answer(self, work: Callable[[], dict[str, Any]]) -> NoReturn:
+        """End with what `work` returns: as failed where its `failed` says so, where a declaration is wrong, or it never ends.
 
-        Only a computation no deadline reaches can be: a regular expression that backtracks for ever, say.
+        `warned` becomes warnings, and `lacking` is said to be missing; what was found to be secret meanwhile is masked, too.
         """
-
-        def overdue(_number: int, _frame: Any) -> NoReturn:
-            raise _Overdue
-
-        signal.signal(signal.SIGALRM, overdue)
-        signal.setitimer(signal.ITIMER_REAL, limit)
         try:
-            return asyncio.run(work)
-        except _Overdue:
-            self.fail_json(
-                msg=f"still busy after {limit:.0f} s, long after its own deadline: nothing is known. "
-                "An expression (matches, JMESPath) that takes for ever on what the server sent? Simplify it."
-            )
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            result = work()
+        except SpecError as error:
+            self.fail_spec(error)
+        except StillBusy as error:
+            self.fail_json(msg=str(error))
+        for library in result.pop("lacking", []):
+            result["msg"] += f"\n{missing_required_lib(library)}"
+        for warning in result.pop("warned", []):
+            self.warn(warning)
+        self.no_log_values.update(self.redactor.values)
+        if result.pop("failed"):
+            self.fail_json(**result)
+        # What a journey leaves in the application is the application's business: the host is as it was.
+        self.exit_json(changed=False, **result)
 
     def fail_spec(self, error: SpecError) -> NoReturn:
         """Fail because a declaration is wrong: every mistake on a line of its own."""

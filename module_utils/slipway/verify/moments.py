@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from .http.client import Address, parse_address, parse_url
 from .predicates import SpecError, show, unknown_keys
 
+T = TypeVar("T")
 # dark: replica by replica before there is traffic. public: through the edge. demand: whenever somebody asks.
 MOMENTS = ("dark", "public", "demand")
 
@@ -120,6 +121,22 @@ def parse_for_every_moment(
             problems += [problem for problem in error.problems if problem not in problems]
     if problems:
         raise SpecError(*problems)
+
+
+def declared(
+    params: dict[str, Any],
+    where: str,
+    moment: str,
+    parse: Callable[[list[Any]], list[T]],
+    default: tuple[str, ...] = MOMENTS,
+) -> list[T]:
+    """The entries of the option `where` that apply at a moment, compiled by `parse`; raises SpecError.
+
+    With the option `parse_only` mistakes in the others are found as well. `default` is when entries without `at` apply.
+    """
+    if params["parse_only"]:
+        parse_for_every_moment(params[where], where, parse, default)
+    return parse(at_moment(params[where], moment, where, default))
 
 
 def spread_checks(entries: list[Any], places: list[Place]) -> list[Any]:
