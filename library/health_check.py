@@ -11,6 +11,7 @@ description:
   - Runs all checks concurrently, each again and again until it was good C(consecutive) times in a row.
   - A check that hangs or crashes neither holds up nor hides the others, and never outlasts O(deadline).
   - Checks only read. Every result is returned, and the message lists every failure.
+extends_documentation_fragment: [verification]
 attributes:
   check_mode:
     description: Read-only checks run as usual; an C(http) check with another method than GET, HEAD or
@@ -36,30 +37,6 @@ options:
     type: list
     elements: dict
     required: true
-  base_url:
-    description: What C(http) checks that give a C(path) instead of a C(url) are below of.
-    type: str
-  connect_to:
-    description: Address (V(host:port)) to connect to for those instead of the URL's, and for C(tls) checks
-      without an address; SNI and Host stay.
-    type: str
-  ca_file:
-    description: Certificate authorities to trust for those instead of the system's.
-    type: path
-  targets:
-    description: Replicas. Checks that name a path are run for each, connecting to its address; other checks
-      once.
-    type: list
-    elements: dict
-    suboptions:
-      name: {description: What to call it., type: str}
-      address: {description: Its address., type: str, required: true}
-      port: {description: Its port., type: int, required: true}
-      route:
-        description: What the paths of its service begin with. Where targets differ in this, each is asked only for paths
-          that lead to it.
-        type: str
-      health: {description: Where its service tells its health; asked for where no other path leads to it., type: str}
   deadline:
     description: When every check must have settled, as a duration (V(90s), V(2m)) or seconds.
     type: str
@@ -76,20 +53,6 @@ options:
     description: How many attempts run at the same time.
     type: int
     default: 50
-  moment:
-    description: When this is, in the release. Checks with C(at) run only at the moments that lists.
-    type: str
-    choices: [dark, public, demand]
-    default: demand
-  parse_only:
-    description: Find mistakes in the declaration, whatever moments its entries are for, and run nothing.
-    type: bool
-    default: false
-  secrets:
-    description: Further values to mask in all output.
-    type: list
-    elements: str
-    default: []
 requirements:
   - psycopg (for C(postgres))
   - jmespath (for JSON assertions beyond a dotted path)

@@ -13,6 +13,7 @@ description:
   - Measures its own overhead first, against a server that does nothing, with the same load. A breach that
     could be its own doing is C(inconclusive), as is a percentile of too few answers and a relative budget
     without a baseline. C(inconclusive) fails the task unless O(inconclusive=warn).
+extends_documentation_fragment: [verification]
 attributes:
   check_mode:
     description: No load is applied and nothing is judged; the declaration is checked.
@@ -43,32 +44,10 @@ options:
     type: list
     elements: dict
     required: true
-  base_url:
-    description: What paths are below of.
-    type: str
-  connect_to:
-    description: Address (V(host:port)) to connect to instead of the URL's; SNI and Host stay.
-    type: str
-  ca_file:
-    description: Certificate authorities to trust instead of the system's.
-    type: path
   validate_certs:
     description: Whether certificates are verified.
     type: bool
     default: true
-  targets:
-    description: Replicas. Every load is applied to each, one after the other.
-    type: list
-    elements: dict
-    suboptions:
-      name: {description: What to call it., type: str}
-      address: {description: Its address., type: str, required: true}
-      port: {description: Its port., type: int, required: true}
-      route:
-        description: What the paths of its service begin with. Where targets differ in this, each is asked only for paths
-          that lead to it.
-        type: str
-      health: {description: Where its service tells its health; asked for where no other path leads to it., type: str}
   baseline:
     description: RV(loads) of an earlier run, for relative budgets.
     type: dict
@@ -83,15 +62,6 @@ options:
     type: str
     choices: [baseline, dark, public, demand]
     default: demand
-  parse_only:
-    description: Find mistakes in the declaration, whatever moments its entries are for, and apply no load.
-    type: bool
-    default: false
-  secrets:
-    description: Further values to mask in all output.
-    type: list
-    elements: str
-    default: []
 author:
   - slipway contributors
 """

@@ -15,6 +15,7 @@ description:
   - A failure shows request, status, the first 500 bytes of the body and every expectation that did not hold.
     Values saved with C(secret), cookies, and what is named like a secret in the declaration are masked
     everywhere.
+extends_documentation_fragment: [verification]
 attributes:
   check_mode:
     description: Steps that only read run as usual. Those that change something, and those that need what they
@@ -57,44 +58,10 @@ options:
     description: What paths in steps are below of.
     type: str
     required: true
-  connect_to:
-    description: Address (V(host:port)) to connect to instead of the base URL's; SNI, Host and certificate
-      checks stay with the URL.
-    type: str
-  ca_file:
-    description: Certificate authorities to trust instead of the system's.
-    type: path
   validate_certs:
     description: Whether certificates are verified.
     type: bool
     default: true
-  targets:
-    description: Replicas. Every flow is walked on each, one after the other.
-    type: list
-    elements: dict
-    suboptions:
-      name: {description: What to call it., type: str}
-      address: {description: Its address., type: str, required: true}
-      port: {description: Its port., type: int, required: true}
-      route:
-        description: What the paths of its service begin with. Where targets differ in this, each is asked only for paths
-          that lead to it.
-        type: str
-      health: {description: Where its service tells its health; asked for where no other path leads to it., type: str}
-  moment:
-    description: When this is, in the release. Flows with C(at) run only at the moments that lists.
-    type: str
-    choices: [dark, public, demand]
-    default: demand
-  parse_only:
-    description: Find mistakes in the declaration, whatever moments its entries are for, and send nothing.
-    type: bool
-    default: false
-  secrets:
-    description: Further values to mask in all output.
-    type: list
-    elements: str
-    default: []
 requirements:
   - jmespath (for JSON assertions beyond a dotted path)
 author:
