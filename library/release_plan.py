@@ -141,6 +141,7 @@ release:
         workers: {description: "The colour whose workers work here once it is live, or V(none).", type: str}
         ran: {description: It ran the release before., type: bool}
         left: {description: "It has containers, but is an app host no longer.", type: bool}
+        clears: {description: It is to have nothing of the system in the end., type: bool}
         joined: {description: "It is an app host, but was none in the release that is gone back to.", type: bool}
         end: {description: "Options of M(compose_colours) once the release is live.", type: dict}
         back: {description: "Options of M(compose_colours) once it was taken back.", type: dict}

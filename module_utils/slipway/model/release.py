@@ -38,6 +38,7 @@ class HostPlan(TypedDict):
     workers: str  # the colour whose workers work here once it is live: blue, green or none
     ran: bool  # ran the release before
     left: bool  # has containers, but is an app host no longer
+    clears: bool  # is to have nothing of the system in the end
     joined: bool  # is an app host, but was none in the release that is gone back to
     end: Containers  # what runs here once the release is live
     back: Containers  # what runs here once it was taken back

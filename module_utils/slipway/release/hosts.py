@@ -71,6 +71,7 @@ def _plan(host: str, release: Release, before: Release | None, site: Site, root:
         "workers": release["colour"] if starts else "none",
         "ran": ran,
         "left": left,
+        "clears": left and not starts,
         "joined": host in site.app and not starts,
         "end": _end(release, starts, left),
         "back": _back(release, ran),
