@@ -19,6 +19,22 @@ options:
     type: list
     elements: str
     default: []
+  substitutes:
+    description: Packages that are not missed where programs of another origin (Docker's own packages, nginx.org's) answer.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      programs:
+        description: Programs that all have to answer, of those in O(programs).
+        type: list
+        elements: str
+        required: true
+      packages:
+        description: Packages that then need not be installed.
+        type: list
+        elements: str
+        required: true
   disk:
     description: Free gigabytes asked for by path; a path that does not exist counts as its nearest parent.
     type: dict
@@ -71,7 +87,7 @@ versions:
   returned: always
   type: dict
 missing_packages:
-  description: Which of O(packages) are not installed.
+  description: Which of O(packages) are not installed, nor have O(substitutes).
   returned: always
   type: list
 gates:
@@ -97,6 +113,15 @@ def main() -> None:
         argument_spec={
             "programs": {"type": "dict", "default": {}},
             "packages": {"type": "list", "elements": "str", "default": []},
+            "substitutes": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "programs": {"type": "list", "elements": "str", "required": True},
+                    "packages": {"type": "list", "elements": "str", "required": True},
+                },
+            },
             "disk": {"type": "dict", "default": {}},
             "memory_gb": {"type": "float", "default": 0},
             "ports": {"type": "list", "elements": "int", "default": []},

@@ -255,14 +255,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.slipway.compose.oneshot import Compose, ComposeError
-from ansible.module_utils.slipway.migrate.run import (
-    MigrationError,
-    Migrations,
-    Options,
-    invalid_gates,
-    pending_gate,
-)
-from ansible.module_utils.slipway.migrate.source import UnknownRevision, pending
+from ansible.module_utils.slipway.migrate.look import looked, planned, report
+from ansible.module_utils.slipway.migrate.run import MigrationError, Migrations, Options
 from ansible.module_utils.slipway.migrate.tools import TOOLS, choose
 from ansible.module_utils.slipway.postgres.login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR, Login
 
@@ -302,49 +296,6 @@ SPEC: dict[str, Any] = {
 }
 
 
-def look(migrations: Migrations, with_sql: bool) -> dict[str, Any]:
-    """State ``info``: where the database stands and what is pending."""
-    state = migrations.info()
-    gates = [pending_gate(state), *invalid_gates(state)]
-    found = {"changed": False, "before": state.summary(), "pending": state.pending, "gates": gates}
-    if migrations.conn is not None:
-        found["server_version"] = f"{migrations.conn.info.server_version // 10000}.0"
-        found["empty"] = not any(name.startswith("table ") for name in state.schema or {})
-    if with_sql and state.pending != []:
-        found["sql"], found["no_sql_because"] = migrations.sql(state)
-    return found
-
-
-def planned(migrations: Migrations, params: dict[str, Any], reason: str) -> dict[str, Any]:
-    """What a plan says where the tool itself can't be asked yet: the source's revisions beside the database's."""
-    gate: dict[str, Any] = {
-        "name": "migrations pending",
-        "value": "unknown",
-        "limit": "any number",
-        "verdict": "inconclusive",
-        "detail": reason,
-    }
-    result: dict[str, Any] = {"changed": False, "pending": None, "awaited": True, "gates": [gate]}
-    if params["revisions"] is None:
-        return result
-    try:
-        applied = migrations.applied()
-    except MigrationError as error:
-        if not params["first"]:
-            gate["detail"] = f"{reason}; {error}"
-            return result
-        applied = []
-    try:
-        left = pending(params["revisions"], applied)
-    except UnknownRevision as error:
-        gate.update(
-            value=str(error), verdict="fail", detail="the tool would refuse; is this an older release?"
-        )
-        return {**result, "failed": True, "msg": f"Migrations: {error}"}
-    gate.update(value=len(left), verdict="pass", detail=", ".join(one["revision"] for one in left))
-    return {**result, "changed": bool(left), "pending": left, "awaited": bool(left)}
-
-
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -376,9 +327,7 @@ def main() -> None:
     try:
         with migrations.alone():
             if params["state"] == "info" or module.check_mode:
-                result = look(migrations, params["with_sql"])
-                result["changed"] = params["state"] == "upgraded" and result["pending"] != []
-                result["awaited"] = result["pending"] != []
+                result = looked(migrations, params)
             else:
                 result = migrations.upgrade() if params["state"] == "upgraded" else migrations.revert()
     except (MigrationError, ComposeError) as error:
@@ -388,13 +337,6 @@ def main() -> None:
         result = {"gates": [], **getattr(error, "result", {})}
         module.fail_json(msg=str(error), report=report(params, result), **result)
     module.exit_json(**result, report=report(params, result))
-
-
-def report(params: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    """The section of the release's report."""
-    left_out = ("gates", "sql", "no_sql_because", "empty")
-    known = {k: v for k, v in result.items() if k not in left_out}
-    return {"migrations": {"tool": params["tool"], "state": params["state"], **known}}
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def look(run: Run, find: Find, asked: dict[str, Any]) -> dict[str, Any]:
     return {
         "changed": False,
         "versions": versions,
-        "missing_packages": missing_packages(run, asked["packages"]),
+        "missing_packages": missing_packages(run, wanted_packages(asked, versions)),
         "gates": gates,
         "failed_gates": [found for found in gates if found["verdict"] == "fail"],
         "distribution": release.read_text().split(".")[0].strip() if release.exists() else "",
@@ -170,6 +170,17 @@ def available_memory_gb() -> float:
     """Return the memory that can be had without swapping, in gigabytes."""
     found = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())
     return int(found.group(1)) * 1024 / 1e9 if found else 0.0
+
+
+def wanted_packages(asked: dict[str, Any], versions: dict[str, str]) -> list[str]:
+    """Return the packages that are wanted, without those whose programs answer from elsewhere."""
+    answered = {
+        package
+        for one in asked["substitutes"]
+        if all(versions.get(program) for program in one["programs"])
+        for package in one["packages"]
+    }
+    return [package for package in asked["packages"] if package not in answered]
 
 
 def missing_packages(run: Run, packages: list[str]) -> list[str]:

@@ -12,7 +12,8 @@ import pytest
 from ansible.module_utils.slipway.host import check
 
 NOTHING: dict[str, Any] = {
-    "programs": {}, "packages": [], "disk": {}, "memory_gb": 0, "ports": [], "port_owners": ["nginx"], "system": None,
+    "programs": {}, "packages": [], "substitutes": [],
+    "disk": {}, "memory_gb": 0, "ports": [], "port_owners": ["nginx"], "system": None,
     "system_ports": [], "controller_time": None, "clock_skew": 30,
 }  # fmt: skip
 
@@ -86,3 +87,15 @@ def test_a_port_is_free_or_its_owner_is_named() -> None:
 )
 def test_loopback_addresses_as_the_kernel_writes_them(address: str, loopback: bool) -> None:
     assert check.is_loopback(address) is loopback
+
+
+def test_packages_whose_programs_come_from_elsewhere_are_not_missing() -> None:
+    wanted = ["docker.io", "docker-compose", "zstd", "nginx-light"]
+    substitutes = [
+        {"programs": ["docker", "compose"], "packages": ["docker.io", "docker-compose"]},
+        {"programs": ["nginx"], "packages": ["nginx-light"]},
+    ]
+    programs = {"docker": "20.10", "compose": "2.24", "nginx": "1.18"}
+    printed = {"docker": "28.2.2", "dpkg-query": ""}
+    seen = look(printed, there=("docker",), programs=programs, packages=wanted, substitutes=substitutes)
+    assert seen["missing_packages"] == ["zstd", "nginx-light"], "what does not answer is no substitute"
