@@ -15,6 +15,7 @@ description:
   - Runs on the controller alone, connects to no host and changes nothing.
   - Values of the environment are shown only where the contract says C(secret=false), or says nothing and the
     type is integer, number, boolean or enum.
+  - Of C(verify_checks), C(verify_flows) and C(verify_load), names that are undefined are mistakes.
   - Names that begin with C(app_) or C(environment_) and are unknown are mistakes. Other variables are checked
     by the roles they belong to; of those, only texts such as C(false) from the command line, as by
     C(-e x=false), are reported.

@@ -30,6 +30,8 @@ from ansible.module_utils.slipway.model.system import System
 
 Keys = tuple[Any, ...]
 GROUPS = ("app", "edge", "data")
+# Variables of the role `verify` that preflight reads, too: what is undefined in them is found here, with file and line.
+CHECKS = ("verify_checks", "verify_flows", "verify_load")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -82,6 +84,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if is_own(name) or name.startswith(prefixes_of(roles))
         }
         templar = self._templar.copy_with_new_env(available_variables=declared)
+        for name in CHECKS:
+            _templated(templar, declared.get(name), (name,), untemplated)
         templated = {
             # What belongs to the roles may use variables that exist only later.
             name: _templated(templar, value, (name,), untemplated) if is_own(name) else _plain(value)

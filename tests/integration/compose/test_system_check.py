@@ -51,6 +51,17 @@ PLAY = """
       system_check:
         source: "{{ playbook_dir }}/src"
 """
+CHECKS = """
+verify_checks:
+  - name: health
+    http: /health
+    expect: {version: "{{ release_version }}"}
+verify_load:
+  - name: browse
+    routes: ["/?release={{ release_version }}"]
+    requests: 10
+    budgets: {errors: 0%}
+"""
 
 
 @pytest.fixture
@@ -74,8 +85,8 @@ def inventory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def play(inventory: Path, *arguments: str) -> tuple[dict, str]:
-    """Run the play; return the task's result and all that was printed, with -vvv."""
+def run(inventory: Path, *arguments: str) -> tuple[list[dict], str]:
+    """Run the play; return its tasks and all that was printed, with -vvv."""
     command = [
         str(BIN / "ansible-playbook"),
         "-i",
@@ -93,8 +104,19 @@ def play(inventory: Path, *arguments: str) -> tuple[dict, str]:
     ran = subprocess.run(command, cwd=inventory, env=environment, capture_output=True, text=True, timeout=120)
     everything = ran.stdout + ran.stderr
     result = json.loads(ran.stdout[ran.stdout.index("\n{") :])
-    task = result["plays"][0]["tasks"][0]["hosts"]["localhost"]
-    return task, everything
+    return result["plays"][0]["tasks"], everything
+
+
+def play(inventory: Path, *arguments: str) -> tuple[dict, str]:
+    """Run the play of a single task; return its result and all that was printed."""
+    tasks, printed = run(inventory, *arguments)
+    return tasks[0]["hosts"]["localhost"], printed
+
+
+def play_all(inventory: Path, *arguments: str) -> dict[str, dict]:
+    """Run the play; return the result of each of its tasks by name."""
+    tasks, _ = run(inventory, *arguments)
+    return {task["task"]["name"]: task["hosts"]["localhost"] for task in tasks if task["hosts"]}
 
 
 def test_a_good_declaration(inventory: Path) -> None:
@@ -139,3 +161,41 @@ def test_all_mistakes_in_all_files(inventory: Path) -> None:
     ]
     assert "9 mistakes in the declaration of the system" in result["msg"]
     assert not [secret for secret in SECRETS if secret in printed]
+
+
+def test_the_role_reads_checks_that_expect_the_version(inventory: Path) -> None:
+    """All that preflight does on the controller, the reading of the checks by their own modules included."""
+    (inventory / "prod" / "group_vars" / "all" / "checks.yml").write_text(CHECKS)
+    (inventory / "play.yml").write_text(
+        "- hosts: localhost\n  connection: local\n  gather_facts: false\n  roles: [declaration]\n"
+    )
+    cache = inventory / "cache"
+    source = json.dumps({"declaration_cache": str(cache), "app_source": {"path": str(inventory / "src")}})
+    results = play_all(inventory, "-e", source)
+    assert [one for one in results.values() if one.get("failed")] == []
+    read = [
+        name for name, one in results.items() if name.startswith("verify : Read") and not one.get("skipped")
+    ]
+    assert read == ["verify : Read the declared checks", "verify : Read the declared loads"]
+
+
+def test_a_name_that_checks_use_and_nobody_defines(inventory: Path) -> None:
+    everything = inventory / "prod" / "group_vars" / "all"
+    (everything / "checks.yml").write_text(CHECKS.replace("/health\n", "'/{{ vault_pth }}'\n"))
+    result, _ = play(inventory)
+    assert [line.partition(" ")[2] for line in result["msg"].splitlines()[1:]] == [
+        "prod/group_vars/all/checks.yml:4: verify_checks.0.http: cannot be read: 'vault_pth' is undefined"
+    ]
+
+
+def test_a_system_without_a_version_cannot_expect_one(inventory: Path) -> None:
+    everything = inventory / "prod" / "group_vars" / "all"
+    (everything / "checks.yml").write_text(CHECKS)
+    (everything / "app.yml").write_text(APP.replace("app_version: v1\n", ""))
+    result, _ = play(inventory)
+    lines = [line.partition(" ")[2] for line in result["msg"].splitlines()[1:]]
+    assert [line.partition(": cannot")[0] for line in lines] == [
+        "prod/group_vars/all/checks.yml:5: verify_checks.0.expect.version",
+        "prod/group_vars/all/checks.yml:8: verify_load.0.routes.0",
+    ]
+    assert all("'app_version' is undefined" in line for line in lines)

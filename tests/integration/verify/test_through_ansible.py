@@ -378,6 +378,32 @@ def test_role_at_every_moment(ansible: Ansible) -> None:
         assert 'saw "v1", expected "v2"' in failed[0]["msg"]
 
 
+def test_checks_expect_the_version_of_the_release(ansible: Ansible) -> None:
+    """Through the role, at each moment; which version that is, tests/unit/release/test_version.py says."""
+    answers = Release("v2")
+    with serve(answers) as public:
+        variables = {
+            **DECLARED,
+            "verify_checks": [
+                {"name": "version", "http": "/", "expect": {"version": "{{ release_version }}"}}
+            ],
+            "verify_base_url": base(public),
+            "verify_targets": [{"name": "web-1", "address": "127.0.0.1", "port": public.port}],
+            "app_version": "v1",
+        }
+        of_release = {**variables, "release_this": {"version": "v2"}}
+        for entry in ("dark", "public", "main"):
+            code, results = ansible.run(role(entry), **of_release)
+            assert code == 0, ansible.output
+            gates = {gate["name"]: gate for result in results for gate in result.get("gates", [])}
+            assert next(iter(gates.values()))["limit"] == 'status 2xx, version "v2"'
+        code, _ = ansible.run(role("declared"), **variables)
+        assert code == 0, ansible.output
+        # A rollback: the inventory already names another version.
+        code, _ = ansible.run(role("public"), **{**of_release, "release_this": {"version": "v0"}})
+        assert code == 2 and 'saw \\"v2\\", expected \\"v0\\"' in ansible.output, ansible.output
+
+
 def test_report_of_every_moment(ansible: Ansible, tmp_path: Path) -> None:
     """report.json and junit.xml have value beside limit, of each moment, and what it was before."""
     release = {"system": "shop", "id": "20261121T210000Z-ab12cd3", "kind": "deploy", "version": "v2"}
