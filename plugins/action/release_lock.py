@@ -5,10 +5,8 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import shlex
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ if _UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_UTILS)
 
 from ansible.module_utils.slipway.lean.controller import LeanAction, prepared
+from ansible.module_utils.slipway.model.operator import controller, operator
 
 prepared("release_lock")
 
@@ -76,10 +75,10 @@ def _this_run() -> dict[str, str]:
     playbooks = [Path(word).name for word in words if word.endswith((".yml", ".yaml")) and "=" not in word]
     started = Path(f"/proc/{playbook}/stat").read_text().rpartition(")")[2].split()[19]
     return {
-        "owner": os.environ.get("SUDO_USER") or getpass.getuser(),
-        "controller": socket.gethostname(),
+        "owner": operator(),
+        "controller": controller(),
         "command": playbooks[0] if playbooks else "ansible-playbook",
-        "token": f"{socket.gethostname()}-{playbook}-{started}",
+        "token": f"{controller()}-{playbook}-{started}",
     }
 
 

@@ -55,6 +55,7 @@ if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
 from ansible.module_utils.slipway.masking.scrub import clean
+from ansible.module_utils.slipway.model.operator import controller, operator
 from ansible.module_utils.slipway.report import screen
 from ansible.module_utils.slipway.report.collect import Run, assemble
 from ansible.module_utils.slipway.report.files import ReportError, write
@@ -99,7 +100,12 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
         self._settled = False
         if self._run is None:
             arguments = context.CLIARGS.get("args") or [playbook._file_name]
-            self._run = Run(playbook=" ".join(map(str, arguments)), check=self._check)
+            self._run = Run(
+                playbook=" ".join(map(str, arguments)),
+                check=self._check,
+                operator=operator(),
+                controller=controller(),
+            )
             atexit.register(self._interrupted)
             if self._check:
                 self._print(screen.line("plan", "check mode: says what would be done, changes nothing"))

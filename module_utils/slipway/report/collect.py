@@ -31,13 +31,23 @@ def utc(moment: float) -> str:
 class Run:
     """What is known of one run of ansible-playbook.
 
-    `playbook` is the path as it was typed, `check` says that nothing is really changed, `now` gives seconds
-    since 1970 (a test hands in its own clock).
+    `playbook` is the path as it was typed, `check` says that nothing is really changed, `operator` and `controller`
+    name who runs it and on which host (empty: not said), `now` gives seconds since 1970 (a test hands in its own
+    clock).
     """
 
-    def __init__(self, playbook: str = "", check: bool = False, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        playbook: str = "",
+        check: bool = False,
+        now: Callable[[], float] = time.time,
+        operator: str = "",
+        controller: str = "",
+    ) -> None:
         self.playbook = playbook
         self.check = check
+        self.operator = operator
+        self.controller = controller
         self.phase: str | None = None
         self.release: dict[str, Any] = {}
         self.failures: list[dict[str, Any]] = []
@@ -106,8 +116,9 @@ class Run:
         that was interrupted."""
         self.pause()
         finished = self._finished or self._now()
+        by = {"operator": self.operator, "controller": self.controller}
         return {
-            "release": dict(self.release),
+            "release": {**{key: value for key, value in by.items() if value}, **self.release},
             "run": {
                 "playbook": self.playbook,
                 "check": self.check,

@@ -196,6 +196,12 @@ def test_a_release_that_works(project: Project) -> None:
     assert ElementTree.parse(directory / "junit.xml").getroot().get("tests") == "6"
 
 
+def test_the_report_says_who_ran_it_and_where(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_USER", "anna")
+    release = project.run([play("Start", "start", BEGIN, LIVE)]).report["release"]
+    assert (release["operator"], release["controller"]) == ("anna", os.uname().nodename)
+
+
 def test_a_gate_that_fails(project: Project) -> None:
     outcome = project.run(
         [

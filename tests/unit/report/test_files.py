@@ -66,6 +66,19 @@ def test_a_gate_is_known_by_phase_host_and_name_and_the_last_word_counts() -> No
     assert seen == [("verify", "app1", "pass"), ("verify", "app2", "warn"), ("watch", "app1", "pass")]
 
 
+def test_who_ran_it_and_where_is_in_every_report() -> None:
+    collected = Run("deploy.yml", now=Clock(), operator="anna", controller="build-7")
+    collected.add("app1", "settle", {"report": {"release": {**RELEASE, "id": "20261120T210000Z-0000000"}}})
+    collected.add("app1", "plan", {"report": {"release": RELEASE}})
+    made = assemble(collected.data())
+    assert (made["release"]["operator"], made["release"]["controller"]) == ("anna", "build-7")
+    assert "| Operator | anna |" in markdown(made) and "| Controller | build-7 |" in markdown(made)
+    assert "<dt>Operator</dt><dd>anna</dd>" in html(made) and "<dt>Controller</dt><dd>build-7</dd>" in html(
+        made
+    )
+    assert "operator" not in report()["release"]
+
+
 def test_gates_come_by_phase_and_host_in_whatever_order_the_hosts_answered() -> None:
     collected = Run()
     for phase, hosts in (("verify", ("b", "a")), ("confirm", ("a",)), ("verify", ("a",))):
