@@ -13,6 +13,7 @@ import pytest
 import smoke_flow
 import yaml
 from ansible.module_utils.slipway.masking.redactor import Redactor
+from ansible.module_utils.slipway.verify.checks.kinds import KINDS
 from ansible.module_utils.slipway.verify.checks.run import parse_checks
 from ansible.module_utils.slipway.verify.flows.run import parse_flows
 from ansible.module_utils.slipway.verify.loads.run import parse_loads
@@ -78,6 +79,16 @@ def test_sound(number: int) -> None:
 def test_what_inventories_declare_is_sound(page: Path) -> None:
     text = re.sub(r"\{\{.*?\}\}", "Zm9vYmFyYmF6", page.read_text())
     assert compile_all(find(yaml.safe_load(text), {})) > 0
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_the_table_of_kinds_has_all_that_a_kind_takes_and_can_expect(name: str) -> None:
+    (row,) = re.findall(rf"^\| `{name}` \| (.*) \| (.*) \|$", PAGES[0].read_text(), re.MULTILINE)
+    takes, expects = (set(re.findall(r"`(\w+)`", cell)) for cell in row)
+    # A path is what becomes of a url once it is known where the moment leads.
+    assert takes - {"path"} == set(KINDS[name].options) - {"path"}
+    assert set(KINDS[name].expectations) <= expects
+    assert set(KINDS[name].defaults) <= {key for key in expects if re.search(rf"`{key}` \([^)]", row[1])}
 
 
 def test_an_unsound_page_would_be_noticed() -> None:
