@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PLAY := $(BIN)/ansible-playbook
 
-.PHONY: help setup demo test test-quick test-all lint unit integration molecule stories bench fleet-down stop clean
+.PHONY: help setup demo test test-quick test-all test-one format lint unit integration molecule stories bench fleet-down stop clean
 
 help: ## what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ test: setup lint unit integration molecule stories ## everything CI runs: lint, 
 	@echo "all tests passed"
 
 # What needs nothing but .venv says so where there is none.
-lint unit integration molecule stories fleet-down: | $(BIN)/python
+test-one format lint unit integration molecule stories fleet-down: | $(BIN)/python
 $(BIN)/python:
 	@echo "There is no .venv yet: run \`make setup\` first (make demo and make test do)." >&2; exit 1
 
@@ -27,6 +27,17 @@ test-quick: lint unit ## lint and unit tests, under two minutes
 
 test-all: setup lint unit ## as test, with every variant of every story
 	@SLIPWAY_ALL=1 $(MAKE) --no-print-directory integration molecule stories
+
+test-one: ## one test: T=tests/unit/test_fleet.py, T=<path>::<name>, or a directory of molecule/, as T=verify
+	@case "$$T" in \
+	tests/*) exec $(BIN)/pytest "$$T" ;; \
+	*) [ -n "$$T" ] && [ -f "molecule/$$T/molecule.yml" ] && exec scripts/molecule "$$T" ;; \
+	esac; \
+	echo "usage: make test-one T=<path below tests/>[::<name>], or T=<scenario>, which are:" \
+	  $$(cd molecule && echo */molecule.yml | sed 's,/molecule.yml,,g') >&2; exit 2
+
+format: ## layout and order of imports as lint wants them
+	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix --select I .
 
 lint: ## ansible-lint, yamllint, ruff, mypy, syntax of every playbook
 	@scripts/lint
