@@ -1,1 +1,1 @@
-"""The application's Compose files, the files of ours beside them, and the containers made from both."""
+"""The application's Compose files, our files beside them, and the containers made from both."""

@@ -1,1 +1,1 @@
-"""What the inventory declares, and whether it can be meant."""
+"""What the inventory declares, and whether it makes sense."""

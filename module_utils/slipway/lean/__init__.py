@@ -1,1 +1,1 @@
-"""Modules of ours on a host without AnsiballZ."""
+"""Our small modules, run on a host without AnsiballZ."""

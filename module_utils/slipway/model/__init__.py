@@ -1,1 +1,1 @@
-"""What a system is, whatever is done with it."""
+"""What a system is, whatever is done with it: services, colours, ports, environment."""

@@ -1,1 +1,1 @@
-"""What all that talks to PostgreSQL shares."""
+"""What everything that talks to PostgreSQL shares."""

@@ -1,1 +1,1 @@
-"""Health checks, a file a kind."""
+"""Health checks, one file for each kind."""
