@@ -5,11 +5,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: compose_colours
-short_description: Which colours of a system run on this host, and which of them works
+short_description: Run the colours of a system on this host, and the workers of one of them
 description:
   - A system has two sets of stateless containers, blue and green, each a Compose project of its own. This module brings a
     host to the state that is asked for, in an order that is safe to interrupt.
-  - Workers of a colour that is not O(workers) are brought to an end before those of O(workers) start, so that two
+  - Workers of a colour that is not O(workers) are stopped, and waited for, before those of O(workers) start, so that two
     generations never work at once.
   - Colours that are not mentioned are left alone.
 options:
@@ -38,7 +38,7 @@ options:
     elements: str
     default: []
   workers:
-    description: The colour whose workers run. V(none) stops all; not given leaves them alone.
+    description: The colour whose workers run. V(none) stops all workers; without it they are left alone.
     choices: [blue, green, none]
     type: str
   colours:
@@ -53,12 +53,12 @@ options:
     default: 120
   wait:
     description:
-      - Return when every container is ready. V(false) returns at once, and the host does what is asked for in the background;
-        the next call on this host begins when it has been done, and says what went wrong.
+      - Return when every container is ready. With V(false) it returns at once, and the host does the work in the background;
+        the next call on this host waits until that is done, and says what went wrong.
     type: bool
     default: true
   settled:
-    description: Seconds a container without a health check must have been up.
+    description: Seconds for which a container without a health check must have been up to count as ready.
     type: float
     default: 2
 attributes:
@@ -67,14 +67,14 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Start green beside blue, which goes on working
+- name: Start green beside blue, whose workers go on working
   compose_colours:
     name: reviews
     running: [green]
     colours:
       green: /var/lib/slipway/reviews/releases/20261121T210000Z-1a2b3c4
 
-- name: Green works, blue is kept for a rollback
+- name: Hand over to green's workers, and keep blue, stopped, for a rollback
   compose_colours:
     name: reviews
     stopped: [blue]

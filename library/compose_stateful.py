@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: compose_stateful
-short_description: Run the services of a system that keep data
+short_description: Run those services of a system that keep data
 description:
   - Starts the stateful services of a system on this host where they do not run, and waits until they are ready.
   - Containers whose configuration has changed are kept as they are and reported as a gate, unless O(recreate) says otherwise,
@@ -28,7 +28,7 @@ options:
     type: int
     default: 120
   settled:
-    description: Seconds a container without a health check must have been up.
+    description: Seconds for which a container without a health check must have been up to count as ready.
     type: float
     default: 2
 attributes:

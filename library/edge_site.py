@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: edge_site
 short_description: Give nginx a configuration it accepts, or leave the one it has
 description:
-  - Has nginx run, writes configuration files for it, has C(nginx -t) judge the whole, and reloads it where something changed.
-    Where nginx refuses them, the files are put back as they were and the module fails with what nginx said.
+  - Starts nginx where it does not run, writes configuration files for it, has C(nginx -t) judge the whole, and reloads nginx
+    where something changed. Where nginx refuses the files, they are put back as they were and the module fails with its words.
 options:
   files:
     description: The files.
@@ -17,11 +17,11 @@ options:
     required: true
     suboptions:
       path:
-        description: Where.
+        description: Where it is written.
         type: path
         required: true
       content:
-        description: What is in it.
+        description: Its content.
         type: str
         required: true
   worker_connections:

@@ -12,7 +12,7 @@ description:
   - Without O(colour) it only says where the edge points.
 options:
   directory:
-    description: Where the flags of the system are, such as C(/var/lib/slipway/reviews/edge).
+    description: Directory of the system's flag files, such as C(/var/lib/slipway/reviews/edge).
     type: path
     required: true
   colour:
@@ -35,7 +35,7 @@ options:
     type: str
     default: /
   requests:
-    description: Answers in a row that must come from the colour. Two for each worker of nginx and replica are plenty.
+    description: How many answers in a row must come from the colour. Two for each worker of nginx and each replica are plenty.
     type: int
     default: 8
   servers:

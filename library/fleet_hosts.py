@@ -9,7 +9,7 @@ short_description: Containers that stand for the hosts of an inventory
 description:
   - Makes sure that each host of a list is a running container with systemd, SSH and a Docker engine of its own, on the
     local Docker engine, and writes how to reach it to O(directory).
-  - A container that exists is kept, one that is stopped is started. None is ever made again silently.
+  - A container that exists is kept, one that is stopped is started. None is ever recreated silently.
   - Host keys are read through the engine, not over the network, so that SSH can check them from the first connection on.
 options:
   name:
@@ -44,7 +44,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Have the hosts of this inventory
+- name: Create and start the hosts of this inventory
   fleet_hosts:
     name: slipway
     hosts: "{{ groups.all }}"

@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: health_check
 short_description: Run many health checks at once against one deadline
 description:
-  - Runs all checks concurrently, each again and again until it was good C(consecutive) times in a row.
-  - A check that hangs or crashes neither holds up nor hides the others, and never outlasts O(deadline).
+  - Runs all checks concurrently, and repeats each until it was good C(consecutive) times in a row.
+  - A check that hangs or crashes neither delays nor hides the others, and never runs beyond O(deadline).
   - Checks only read. Every result is returned, and the message lists every failure.
 extends_documentation_fragment: [verification]
 attributes:
@@ -38,7 +38,7 @@ options:
     elements: dict
     required: true
   deadline:
-    description: When every check must have settled, as a duration (V(90s), V(2m)) or seconds.
+    description: Time until every check must be good, as a duration (V(90s), V(2m)) or in seconds.
     type: str
     default: 60s
   interval:
@@ -99,7 +99,7 @@ checks:
   returned: always
   type: dict
   contains:
-    ok: {description: Good often enough in a row., type: bool, returned: always}
+    ok: {description: Whether it was good often enough in a row., type: bool, returned: always}
     kind: {description: Its kind., type: str, returned: always}
     subject: {description: What was looked at., type: str, returned: always}
     observed: {description: What was seen at the last attempt, by expectation., type: dict, returned: always}

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_check
-short_description: What a release needs of a host, looked at in one call
+short_description: Check in one call whether a host has what a release needs
 description:
-  - Looks at programs, free disk, memory, load, ports and the clock of a host, and says for each what was seen and what is
-    asked. Changes nothing.
+  - Looks at programs, free disk, memory, ports and the clock of a host, and says for each what was seen and what is required.
+    Changes nothing.
 options:
   programs:
-    description: Least version by program. Known are C(docker), C(compose) and C(nginx); an empty version asks for any.
+    description: Lowest version by program. Known are C(docker), C(compose) and C(nginx); with an empty version any will do.
     type: dict
     default: {}
   packages:
-    description: Debian packages of which the missing ones are returned.
+    description: Debian packages to look for; those that are missing are returned.
     type: list
     elements: str
     default: []
@@ -36,11 +36,11 @@ options:
         elements: str
         required: true
   disk:
-    description: Free gigabytes asked for by path; a path that does not exist counts as its nearest parent.
+    description: Gigabytes that must be free, by path; for a path that does not exist its nearest parent is looked at.
     type: dict
     default: {}
   memory_gb:
-    description: Available memory asked for, in gigabytes.
+    description: Memory that must be available, in gigabytes.
     type: float
     default: 0
   ports:

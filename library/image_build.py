@@ -8,10 +8,10 @@ module: image_build
 short_description: Build the images of a release once, on the controller
 description:
   - Runs C(docker build) (BuildKit) for each build, one after the other, without pulling base images that are
-    there.
+    there already.
   - A build whose tag exists already and carries the same inputs (revision, context, Dockerfile, target,
     arguments; kept in the label C(slipway.build)) is skipped.
-  - Images which are not built but referred to (a database, say) are looked up, and pulled when missing.
+  - Images that are not built but named (that of a database, say) are looked up, and pulled when missing.
   - Runs on the controller. Every 30 seconds a long build says which step it is at.
 options:
   source:
@@ -32,8 +32,8 @@ options:
         required: true
       tag:
         description: >
-          The image's full reference, C(shop/web:4f1c2d3e4a5b) say. Without it O(prefix)/service:O(tag), and
-          services that are built alike share one image.
+          The image's full reference, such as C(shop/web:4f1c2d3e4a5b). Without it, O(prefix)/service:O(tag); services that are
+          built alike then share one image.
         type: str
       context:
         description: Build context, relative to O(source).
@@ -47,7 +47,7 @@ options:
         description: Stage of the Dockerfile.
         type: str
       args:
-        description: Build arguments. They end in the image's history and on command lines, so never a secret.
+        description: Build arguments. They stay in the image's history and appear on command lines, so they must hold no secret.
         type: dict
         default: {}
   prefix:
@@ -70,13 +70,13 @@ options:
         required: true
       reference:
         description: >
-          The image's reference. One with a digest (C(postgres:17@sha256:...)) is pulled by it.
+          The image's reference. One with a digest (C(postgres:17@sha256:...)) is pulled by that digest.
         type: str
         required: true
   unpinned:
     description: >
       Services in O(references) whose image keeps its name. Any other image is known on the hosts by its tag and the start of
-      its id (C(shop-web:3f2a1b-1f2e3d4c5b6a)), a name that never comes to stand for another image.
+      its id (C(shop-web:3f2a1b-1f2e3d4c5b6a)), a name that never comes to mean another image.
     type: list
     elements: str
     default: []

@@ -10,8 +10,8 @@ description:
   - Asks the host which of the images and layers it has. An image that is there only gets its tag.
   - Otherwise an archive of the missing images, without the layers the host has, is compressed, sent over
     Ansible's own connection, loaded, and the ids are compared. Hosts that miss the same share one archive.
-  - A transfer that was interrupted is continued by the next run. When the host turns out to lack a layer it
-    seemed to have, the whole archive follows.
+  - The next run continues a transfer that was interrupted. When the host turns out to lack a layer it seemed to
+    have, the whole archive is sent.
   - With O(registry) the controller pushes the images once, and the host pulls them by digest.
   - The host needs the Docker engine and Python. The engines' image stores may differ (containerd's or the
     older one); ids are then not equal, and images are compared by layers and configuration.
@@ -28,8 +28,8 @@ options:
         required: true
       id:
         description: >
-          Id the image must have on the controller. Catches a tag that was moved since the build. In check
-          mode an empty id stands for an image that is yet to be built.
+          Id that the image must have on the controller, so that a tag that was moved since the build is noticed. In check
+          mode an empty id means an image that is yet to be built.
         type: str
       fingerprint:
         description: Internal, set by the action plugin.
@@ -61,7 +61,7 @@ options:
     type: dict
     suboptions:
       url:
-        description: Host, port and path before the image names, C(registry.example.com:5000/shop) say.
+        description: Host, port and path before the image names, such as C(registry.example.com:5000/shop).
         type: str
         required: true
       username:

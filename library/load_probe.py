@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: load_probe
-short_description: Put a load on a service and hold it against budgets
+short_description: Put a load on a service and compare what is measured with budgets
 description:
   - Applies each load, in a closed or an open loop. In an open loop a latency counts from the moment the
     request was meant to start, so a server that stalls cannot hide it.
@@ -58,7 +58,7 @@ options:
     choices: [fail, warn]
     default: fail
   moment:
-    description: When this is, in the release. At C(baseline) every load is measured and none is judged.
+    description: At which moment of a release this is. At V(baseline) every load is measured and none is judged.
     type: str
     choices: [baseline, dark, public, demand]
     default: demand
@@ -77,7 +77,7 @@ EXAMPLES = r"""
         concurrency: 10
         budgets: {errors: 0%, rps: 100, mean: 100ms}
 
-- name: Hold a mix against what the old release did
+- name: Compare a mix with what the old release did
   load_probe:
     base_url: https://shop.example.com
     connect_to: 10.0.0.10:443

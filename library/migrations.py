@@ -61,8 +61,8 @@ options:
     default: {}
     suboptions:
       info:
-        description: Prints what is applied and pending, as the tool does; for V(command) one pending name a
-          line.
+        description: Prints what is applied and pending, as the tool does; for V(command) one pending name on
+          each line.
         type: list
         elements: str
       upgrade:
@@ -99,7 +99,7 @@ options:
     type: str
     default: 1h
   retries:
-    description: How often to try again when a lock was not to be had and nothing had changed. Needs
+    description: How often to try again when a lock could not be had and nothing had changed. Needs
       O(login_db).
     type: int
     default: 3
@@ -117,7 +117,7 @@ options:
     type: list
     elements: dict
   first:
-    description: In check mode, that nothing has been released yet, so that a database that does not answer is one to come.
+    description: In check mode, whether nothing has been released yet. A database that does not answer then counts as one to come.
     type: bool
     default: false
   login_host:
@@ -154,7 +154,7 @@ options:
     elements: str
     default: []
   lint_grades:
-    description: Rule names with V(fail), V(warn), V(contract) or V(off) instead of the table's grade.
+    description: Grades of rules by name, V(fail), V(warn), V(contract) or V(off), instead of those they have.
       Handled on the controller.
     type: dict
     default: {}
@@ -202,7 +202,7 @@ after:
   type: dict
   returned: when something was run
 pending:
-  description: What was pending, in order, each with C(revision) and C(message); null where nobody can tell (no C(info) command).
+  description: What was pending, in order, each with C(revision) and C(message); null where there is no C(info) command to tell.
   type: list
   elements: dict
   returned: for info and upgraded
@@ -221,7 +221,7 @@ changes:
   elements: str
   returned: for upgraded
 restored:
-  description: Whether revision and schema are as before and no data went.
+  description: Whether revision and schema are as before and no data was lost.
   type: bool
   returned: for reverted
 left:

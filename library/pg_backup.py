@@ -17,7 +17,7 @@ description:
     without
     passwords), C(manifest.json), C(files/), C(SHA256SUMS) and C(status.json). Unfinished ones have other
     names.
-  - Safe to interrupt; the next run removes what a dead one left, its trial database included. A verified
+  - Safe to interrupt; the next run removes what one that died has left, its trial database included. A verified
     backup of the same id is not made again. Nothing is pruned unless the new backup is verified.
   - Run it on the host that is to hold the backup, as root.
 options:
@@ -53,8 +53,8 @@ options:
     description:
       - Image whose pg_dump, pg_dumpall and pg_restore are used, in one-shot containers on the host's network.
       - V(auto) is the image of the container that publishes O(login_port) on this host, so that versions
-        always match; the host's own programs where there is no such container.
-      - Empty for the host's own programs.
+        always match; where there is no such container, the host's own programs are used.
+      - If it is empty, the host's own programs are used.
     type: str
     default: auto
   keep:
@@ -73,7 +73,7 @@ requirements:
 attributes:
   check_mode:
     support: full
-    description: Looks at server, programs and room, and says whether a backup would be made.
+    description: Looks at server, programs and free space, and says whether a backup would be made.
   diff_mode:
     support: full
     description: Which backups there are, and whether they are verified.

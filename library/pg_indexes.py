@@ -7,9 +7,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_indexes
-short_description: Declare the indexes of a PostgreSQL database, and have them built without locks
+short_description: Bring the indexes of a PostgreSQL database to their declared state, without locking anybody out
 description:
-  - Takes the whole list of indexes in one call and brings the database to it.
+  - Takes the whole list of indexes in one call and brings the database to that state.
   - What exists is compared with what is declared by PostgreSQL itself, on an empty temporary clone of the
     table, so that neither the wording of a predicate nor the order of parameters makes a difference where
     there is none.
@@ -82,7 +82,7 @@ options:
         choices: [present, absent]
         default: present
   tiers:
-    description: Act on indexes of these tiers only. All of them when it is left out.
+    description: Act on indexes of these tiers only. Without it, on all.
     type: list
     elements: int
   on_drift:
@@ -102,7 +102,7 @@ options:
   long_transaction_after:
     description: >-
       Seconds after which a transaction in the way of a build counts as long. Somebody else's build or VACUUM
-      at work never does: it is waited for.
+      never does: it is waited for.
     type: int
     default: 300
   on_long_transaction:
@@ -116,7 +116,7 @@ options:
     description:
       - Total seconds one index may wait for locks, older snapshots and other builds. Building itself is not
         limited.
-      - Waiting for somebody else's build does not count while that build gets on.
+      - Waiting for somebody else's build does not count while that build makes progress.
     type: int
     default: 600
   concurrently:

@@ -16,7 +16,7 @@ description:
 extends_documentation_fragment: [pg_connection]
 options:
   schemas:
-    description: Schemas to look at. All but the system's when it is left out.
+    description: Schemas to look at. Without it, all but those of PostgreSQL itself.
     type: list
     elements: str
   low_scans:
@@ -24,7 +24,7 @@ options:
     type: int
     default: 100
   min_stats_age:
-    description: Hours for which use must have been counted before an UNUSED index is held against anybody.
+    description: Hours for which use must have been counted before an index is reported as UNUSED.
     type: int
     default: 24
   replicas:
@@ -36,7 +36,7 @@ options:
       login_host: {description: Host of the replica, type: str, required: true}
       login_port: {description: Port of the replica; that of O(login_port) when it is left out, type: int}
   expect:
-    description: What number and total size of VALID indexes is expected of which.
+    description: How many VALID indexes are expected, and of what total size.
     type: list
     elements: dict
     default: []
@@ -44,8 +44,8 @@ options:
       name: {description: What these indexes are called in the report, type: str, required: true}
       schemas: {description: Only indexes of these schemas, type: list, elements: str}
       name_like: {description: Only indexes whose name matches this SQL LIKE pattern, type: str}
-      count: {description: Exactly so many, type: int}
-      count_min: {description: At least so many, type: int}
+      count: {description: Exact number, type: int}
+      count_min: {description: Lowest number, type: int}
       size_min: {description: "Total size at least, for example V(91MB)", type: str}
       size_max: {description: "Total size at most, for example V(168MB)", type: str}
   cache_hit_min:
@@ -71,7 +71,7 @@ options:
       must_use: {description: Index that the query must be able to use, type: str}
       max_ms: {description: Milliseconds it may take, type: float}
   indexes:
-    description: Declared indexes, as for M(pg_indexes), to judge which tier's time has come.
+    description: Declared indexes, as for M(pg_indexes), to tell which tiers are due.
     type: list
     elements: dict
     default: []

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release_bundle
-short_description: Give a host the files a release runs from
+short_description: Give a host the files that a release runs from
 description:
   - Writes the application's Compose files as they are, what they need beside them, the environment file, and slipway's own
-    second Compose file for either colour, to C(releases/<id>) below O(root). A host with stateful services gets theirs in
+    second Compose file for each colour, to C(releases/<id>) below O(root). A host with stateful services gets theirs in
     C(stateful).
 options:
   root:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release_lock
-short_description: Let one release at a time touch a system
+short_description: Let only one release at a time change a system
 description:
   - Takes the lock of a system on the host that leads it. The action plugin of the same name then touches it every few
-    seconds from the controller, for as long as ansible-playbook lives, and removes it when that has ended, however it ended.
-  - A lock that has not been touched for O(ttl) seconds belongs to somebody who is gone, and is taken over with a word about it.
+    seconds from the controller, for as long as ansible-playbook runs, and removes it afterwards, however the run ended.
+  - A lock that has not been touched for O(ttl) seconds belongs to a run that is gone. It is taken over, with a warning.
 options:
   root:
     description: Directory of the system on the host, such as C(/var/lib/slipway/reviews).
@@ -21,20 +21,20 @@ options:
     default: held
     type: str
   token:
-    description: Names this run; the run that took the lock gives it back. The action plugin fills it in, and the next three.
+    description: Names this run; only the run that took the lock gives it back. The action plugin sets this and the next three.
     type: str
     no_log: false
   owner:
-    description: Who releases, as the next one will read it.
+    description: Who runs the release, for others who want the lock.
     type: str
   controller:
-    description: From which machine.
+    description: The machine it is run from.
     type: str
   command:
-    description: What was run.
+    description: The playbook that is run.
     type: str
   ttl:
-    description: Seconds without a heartbeat after which the holder is taken to be gone.
+    description: Seconds without a heartbeat after which the holder is considered gone.
     type: int
     default: 20
   wait:
@@ -67,7 +67,7 @@ holder:
   returned: always
   type: dict
 taken_over_from:
-  description: Who held it and is gone.
+  description: The holder it was taken over from.
   returned: when it was taken over
   type: dict
 """

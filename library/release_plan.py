@@ -50,7 +50,7 @@ options:
       done on the host that has this address, else on the first data host, else on the first app host.
     type: str
   moved:
-    description: Stateful services that may run on another host than they do, as their data has been brought there.
+    description: Stateful services that may move to another host, as their data has been brought there.
     type: list
     elements: str
     default: []

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release_record
-short_description: What a host knows of its releases
+short_description: Read and write what a host knows of its releases
 description:
-  - Reads and writes the release records of a system, one file a release, under O(root)C(/releases/<id>/record.json).
+  - Reads and writes the release records of a system, one file for each release, O(root)C(/releases/<id>/record.json).
 options:
   root:
     description: Directory of the system on the host, such as C(/var/lib/slipway/reviews).
@@ -17,7 +17,7 @@ options:
     description:
       - V(read) changes nothing.
       - V(begun) writes the record of a release that starts, O(data) being its content, and makes the directories of the system.
-      - V(phase) notes that the release has come to phase O(phase), and merges O(data).
+      - V(phase) notes that the release has reached O(phase), and merges O(data).
       - V(closed) ends the release with O(verdict), and removes the oldest releases beyond O(keep) that nothing needs,
         with the images that only they had.
       - V(synced) makes the records equal to O(records), those of the host that leads; none is removed.
@@ -35,10 +35,10 @@ options:
     choices: [live, rolled_back, abandoned, inconclusive]
     type: str
   reason:
-    description: Why, in a sentence, for the report and whoever reads the record.
+    description: Why, in a sentence, for the report and for readers of the record.
     type: str
   data:
-    description: Merged into the record. No secrets.
+    description: Merged into the record. Must not hold secrets.
     type: dict
     default: {}
   records:
@@ -51,7 +51,7 @@ options:
     type: int
     default: 0
   token:
-    description: With O(state=phase), refuse where the lock C(<root>/lock.json) is not held under this token any more.
+    description: With O(state=phase), fail where the lock C(<root>/lock.json) is no longer held under this token.
     type: str
     no_log: false
 attributes:
@@ -103,7 +103,7 @@ removed:
   returned: state is closed
   type: list
 removed_images:
-  description: Images that only those had, as far as no container uses them.
+  description: Images that only those releases had, except for any that a container uses.
   returned: state is closed
   type: list
 """

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release_watch
-short_description: Watch a release from the edge, and turn back by itself
+short_description: Watch a release from the edge, and turn the edge back when it fails
 description:
   - Probes the public address on the edge host for O(seconds). O(failures) bad answers in a row turn the edge back to
     O(previous_colour) at once, whether or not a controller is there.
-  - Meant to be run with C(async), so that it outlives the controller. What it comes to is written to
+  - Meant to be run with C(async), so that it outlives the controller. Its verdict is written to
     C(<root>/releases/<release>/watch.json), which the next run reads.
 options:
   root:
@@ -21,11 +21,11 @@ options:
     type: str
     required: true
   colour:
-    description: Its colour. Where the edge points elsewhere, somebody has switched back, and the watch ends.
+    description: Its colour. Where the edge no longer points at it, somebody has switched back, and the watch ends.
     type: str
     required: true
   previous_colour:
-    description: The colour to turn back to; V(none) only reports, there is nothing to turn to.
+    description: The colour to turn back to. With V(none) there is nothing to turn to, and failures are only reported.
     type: str
     required: true
   domain:
@@ -45,7 +45,7 @@ options:
     type: bool
     default: true
   seconds:
-    description: How long.
+    description: Seconds for which it watches.
     type: float
     required: true
   interval:

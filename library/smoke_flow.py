@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: smoke_flow
-short_description: Walk through a service as a user would, and look at what comes back
+short_description: Use a service as a user would, and check what comes back
 description:
   - Runs O(steps) one after the other. The first that does not see what it expects ends the flow; O(always)
     steps run in any case, and when they fail it is a warning.
@@ -37,7 +37,7 @@ options:
       - "A request: C(get), C(post), C(put), C(patch), C(delete), C(head) or C(options) with a path,
         C(headers), C(json), C(body) or C(form), C(expect) (C(status), C(header), C(body), C(json),
         C(latency), C(redirect), C(version)), C(save) (from C(json), C(header), C(cookie), C(body) or
-        C(status); C(secret)), C(within) (try until it holds), C(effect) (a request whose expectations must
+        C(status); C(secret)), C(within) (repeat until it holds), C(effect) (a request whose expectations must
         then hold, and after a forgery for all of its C(within)), C(sign) and C(replay)."
       - "C(sign): C(scheme) (C(hex), C(base64), C(github), C(stripe), C(standard-webhooks), C(custom)),
         C(secret), and to adapt them C(payload), C(headers), C(encoding), C(algorithm), C(timestamp).
@@ -55,7 +55,7 @@ options:
     elements: dict
     required: true
   base_url:
-    description: What paths in steps are below of.
+    description: URL to which the paths of steps are added.
     type: str
     required: true
   validate_certs:

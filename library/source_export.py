@@ -24,7 +24,7 @@ options:
     type: str
     default: HEAD
   path:
-    description: A directory on the controller that is no repository, or is shipped as it lies there.
+    description: A directory on the controller that is not a repository, or that is shipped as it is, with uncommitted changes.
     type: path
   exclude:
     description: Names of files and directories that are left out of O(path), at any depth.

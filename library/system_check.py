@@ -11,14 +11,14 @@ module: system_check
 short_description: Check the declaration of a system, all mistakes at once
 description:
   - Reads the variables C(app_*) and C(environment_*) of the inventory, and the application's Compose files
-    where their source is given, and reports all that is wrong with file, line and the edit that fixes it.
+    where their source is given, and reports everything that is wrong with file, line and the edit that fixes it.
   - Runs on the controller alone, connects to no host and changes nothing.
   - Values of the environment are shown only where the contract says C(secret=false), or says nothing and the
     type is integer, number, boolean or enum.
   - Of C(verify_checks), C(verify_flows) and C(verify_load), names that are undefined are mistakes.
-  - Names that begin with C(app_) or C(environment_) and are unknown are mistakes. Other variables are checked
-    by the roles they belong to; of those, only texts such as C(false) from the command line, as by
-    C(-e x=false), are reported.
+  - Unknown names that begin with C(app_) or C(environment_) are mistakes. Of the variables of roles, values that
+    do not fit are mistakes, names that are nearly those of a variable, and texts such as C(false) for a boolean,
+    as by C(-e x=false).
 options:
   source:
     description:
@@ -32,7 +32,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Reads only, and so does the same in check mode.
+    description: Only reads, so it does the same in check mode.
   diff_mode:
     support: none
     description: Changes nothing.

@@ -7,10 +7,10 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: slipway
 type: stdout
-short_description: A release as a person wants to read it, and its report
+short_description: A release as a person wants to read it, with a report
 description:
   - Prints a line for each play, for each changed task and host, and for each gate with its value and limit.
-    What is in order and did nothing is not mentioned. Failures are shown in full.
+    What succeeded and changed nothing is not mentioned. Failures are shown in full.
   - Collects C(gates) and C(report) from the results of all tasks, and at the end writes C(report.json),
     C(report.md), C(report.html) and C(junit.xml) for the release. C(docs/report.md) describes the fields.
   - With C(-v) and more, tasks are shown as P(ansible.builtin.default#callback) does, the gates below them.
