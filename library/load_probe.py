@@ -10,9 +10,9 @@ short_description: Put a load on a service and compare what is measured with bud
 description:
   - Applies each load, in a closed or an open loop. In an open loop a latency counts from the moment the
     request was meant to start, so a server that stalls cannot hide it.
-  - Measures its own overhead first, against a server that does nothing, with the same load. A breach that
-    could be its own doing is C(inconclusive), as is a percentile of too few answers and a relative budget
-    without a baseline. C(inconclusive) fails the task unless O(inconclusive=warn).
+  - Measures its own overhead first, against a server that does nothing, with the same load. A budget that the
+    overhead alone could have broken is C(inconclusive), and so are a percentile of too few answers and a relative
+    budget without a baseline. C(inconclusive) fails the task unless O(inconclusive=warn).
 extends_documentation_fragment: [verification]
 attributes:
   check_mode:
