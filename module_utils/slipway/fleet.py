@@ -27,7 +27,7 @@ SUBNETS = [f"10.{second}.{third}.0/24" for second in (177, 178) for third in ran
 
 
 class FleetError(Exception):
-    """A fleet that can't be had; the message says why and what to do."""
+    """The fleet is not as asked for; the message says why and what to do."""
 
 
 def bring(asked: dict[str, Any], check: bool = False) -> dict[str, Any]:

@@ -9,7 +9,7 @@ name: release_version
 short_description: The version that is being released, for checks that expect it
 description:
   - The variable C(release_version) of every host. It is the C(app_version) of the inventory until the release is planned, and
-    the version of that release from then on. In a rollback that is the version of the release that is gone back to; in a
+    the version of that release from then on. In a rollback that is the version of the release it goes back to; in a
     playbook that releases nothing, that of the live one.
 """
 

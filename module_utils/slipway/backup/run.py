@@ -1,4 +1,4 @@
-"""Back a database up such that it is known to work: dump, restore on trial, compare, then trust it."""
+"""Back a database up so that the backup is known to work: dump, restore on trial, compare, then trust it."""
 
 from __future__ import annotations
 

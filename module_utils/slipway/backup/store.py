@@ -96,7 +96,7 @@ class Store:
         return final
 
     def remove(self, ident: str) -> None:
-        """Remove a backup such that half of one never carries its name."""
+        """Remove a backup so that half of one never carries its name."""
         doomed = self.root / f".deleting-{ident}"
         if self.path(ident).exists():
             shutil.rmtree(doomed, ignore_errors=True)
@@ -147,7 +147,7 @@ def write_sums(directory: Path) -> None:
 
 
 def check_sums(directory: Path) -> list[str]:
-    """What differs from SHA256SUMS, one sentence a file; empty when all is as it was written."""
+    """What differs from SHA256SUMS, one sentence for each file; empty when all is as it was written."""
     try:
         lines = (directory / SUMS).read_text().splitlines()
     except FileNotFoundError:

@@ -36,7 +36,7 @@ _IN_THE_WAY = {
         "remove it: slipway publishes the port that app_services declares, on the private address",
     ),
     "container_name": ("has a fixed name; two colours cannot both have it", "remove it"),
-    "links": ("uses links, which end at one project", "remove it: services find each other by name"),
+    "links": ("uses links, which do not leave their project", "remove it: services find each other by name"),
     "external_links": (
         "uses external_links, which name containers",
         "remove it: use the service's name as host",
@@ -51,9 +51,9 @@ _BUILD_HARMLESS = (
 )
 # All others change what is built, or whether it can be. What to do instead:
 _BUILD_INSTEAD = {
-    "dockerfile_inline": "write it to a file, and name that one as dockerfile",
+    "dockerfile_inline": "write it to a file, and name that file as dockerfile",
     "additional_contexts": "put what it names into context",
-    "secrets": "only secret 'ca' is handed in, as build_ca_file (docs/images.md); put what else it fetches "
+    "secrets": "only the secret 'ca' is passed on, by build_ca_file (docs/images.md); put what else it fetches "
     "into the source",
     "ssh": "put what it fetches into the source",
     "network": "remove it; for proxies set build_proxy (docs/images.md)",
@@ -369,7 +369,7 @@ _ROUNDS = 20  # Compose names one mistake at a time; each is noted, taken out, a
 
 
 def compose_says(compose: Compose, system: System, texts: Mapping[str, str]) -> tuple[list[Problem], str]:
-    """Return what `docker compose config` refuses, one problem a mistake, and why it could not run, if so.
+    """Return what `docker compose config` refuses, one problem for each mistake, and why it could not run, if so.
 
     `texts` is the effective environment; it is written to a private directory and removed again.
     """

@@ -82,7 +82,7 @@ def readiness(container: Container, uptime: float, settled: float, restarts: int
     """Say how far a container is that was started `uptime` seconds ago: `ready`, `waiting` or `failed`.
 
     One with a HEALTHCHECK is ready when that says so; one without when it has been up for `settled` seconds. One that the
-    engine has restarted more than `restarts` times has failed; those it had before are no business of this start.
+    engine has restarted more than `restarts` times has failed; those it had before do not count.
     """
     if container["status"] in ("exited", "dead", "restarting", "removing"):
         return "failed"

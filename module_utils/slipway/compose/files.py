@@ -126,7 +126,7 @@ def _parsed(compose: Compose, name: str) -> Document | None:
         return None
     for path, line in document.duplicates:
         key = ".".join(str(part) for part in path)
-        compose.problems.append(Problem(name, line, key, "stands twice", "remove one: Compose refuses it"))
+        compose.problems.append(Problem(name, line, key, "is there twice", "remove one: Compose refuses it"))
     return document
 
 

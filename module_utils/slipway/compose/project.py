@@ -53,7 +53,7 @@ class Project:
         path = Path(root) / spec
         if not path.exists():
             raise ProjectError(
-                f"{path} is missing, so {name} can't be started: the release was not handed its files."
+                f"{path} is missing, so {name} can't be started: this host was not given the files of the release."
             )
         described = json.loads(path.read_text())
         return cls(run, name, Path(root), {**described, "files": [*described["files"], second]})
@@ -153,7 +153,7 @@ class Project:
             }
             for found in containers if listening else ():
                 if states[found["name"]] == "ready" and (quiet := _deaf(found)):
-                    # One that calls itself healthy will not come round; any other may still be starting.
+                    # One that calls itself healthy will not change any more; any other may still be starting.
                     late = found["health"] == "healthy" and waited > LISTEN_GRACE
                     states[found["name"]] = "failed" if late else "waiting"
                     found["deaf"] = quiet

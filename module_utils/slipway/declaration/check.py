@@ -60,7 +60,7 @@ class Result:
 
 
 def check(declaration: Declaration) -> Result:
-    """Return everything that is wrong with a declaration; what a mistake leaves to be judged is judged."""
+    """Return everything that is wrong with a declaration; what can be judged in spite of a mistake is judged."""
     variables, locator = declaration.variables, declaration.locator
     own = {name: value for name, value in variables.items() if is_own(name)}
     unknown = {path for path, _ in declaration.untemplated}
@@ -148,7 +148,7 @@ def _rules(own: Mapping[str, Any], system: System) -> Iterator[Fault]:
     if kinds and not {"web", None} & set(kinds):
         yield (
             ("app_services",),
-            "has no web service, and it is by one that a release is verified and switched to",
+            "has no web service, and a release is verified and switched by its web services",
             "declare one of kind web; a worker can answer a health check, too",
         )
     migrations = own.get("database_migrations")
@@ -240,7 +240,7 @@ def _hosts(declaration: Declaration, system: System) -> Iterator[Fault]:
         if addresses is None:
             continue
         if not _is_address(address):
-            yield ("hosts", host), f"'{address}' is no IP address, and ports are published on one", fix
+            yield ("hosts", host), f"'{address}' is not an IP address, and ports are published on one", fix
         elif len(here) > 1 and ipaddress.ip_address(address).is_loopback:
             yield ("hosts", host), f"{address} cannot be reached from the other hosts", fix
     for service in system.of_kind("stateful"):

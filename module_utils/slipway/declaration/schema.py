@@ -1,7 +1,7 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
 """Which variables declare a system, and what each may be (JSON Schema, read by a person through
-`schema_problems`).
+`schema_faults`).
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def schema_faults(variables: Mapping[str, Any]) -> Iterator[Fault]:
             yield from _faults(service, SERVICE_KINDS[kind], path)
         else:
             fix = suggestion(kind, SERVICE_KINDS, f"use one of {', '.join(SERVICE_KINDS)}")
-            yield (*path, "kind"), f"'{kind}' is no kind of service" if kind else "is missing", fix
+            yield (*path, "kind"), f"'{kind}' is not a kind of service" if kind else "is missing", fix
 
 
 def _faults(value: Any, schema: Mapping[str, Any], path: Keys) -> Iterator[Fault]:

@@ -107,7 +107,7 @@ def confirm(address: Address, colour: str, requests: int, deadline: float) -> in
         if good == 0:
             if time.monotonic() > deadline:
                 raise EdgeError(
-                    f"Through the edge, {address.path} of {address.domain} does not answer from {colour}: last seen {seen}"
+                    f"Through the edge, {address.path} of {address.domain} is not answered by {colour}: last seen {seen}"
                     f" ({asked} requests)."
                 )
             time.sleep(0.01)

@@ -1,6 +1,6 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One at a time on a host, also in the background and when whoever had begun has died."""
+"""One change at a time on a host, also in the background, and after whoever began it has died."""
 
 from __future__ import annotations
 

@@ -181,5 +181,5 @@ def _pushed(
             )
         known = digest()
     if known is None:
-        raise DockerError(f"{target} was pushed, but the engine does not tell its digest")
+        raise DockerError(f"{target} was pushed, but the engine does not report its digest")
     return {**image, "digest": known}

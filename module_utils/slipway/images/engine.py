@@ -26,7 +26,7 @@ _CONFIG = (
 
 
 class DockerError(Exception):
-    """A docker command failed; the message names the command and what docker said."""
+    """A docker command failed; the message names the command and what docker printed."""
 
 
 @dataclass(frozen=True)

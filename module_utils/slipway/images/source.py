@@ -23,7 +23,7 @@ _WITH_PASSWORD = re.compile(r"^[a-z+]+://[^/@]*:[^/@]+@", re.IGNORECASE)
 
 
 class SourceError(Exception):
-    """The source cannot be had; the message says what to do."""
+    """The source cannot be read or fetched; the message says what to do."""
 
 
 @dataclass(frozen=True)

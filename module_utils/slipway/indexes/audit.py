@@ -168,7 +168,7 @@ def usage(scans: int, low: int) -> str:
 def describe_indexes(
     data: dict[str, Any], replicas: list[dict[tuple[str, str], int]], low: int, min_age_s: float
 ) -> list[dict[str, Any]]:
-    """Return one entry an index.
+    """Return one entry for each index.
 
     `usage_conclusive`: use has been counted for at least `min_age_s` seconds.
     """
@@ -209,7 +209,7 @@ def describe_indexes(
 
 
 def describe_tables(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one entry a table: write load, share of HOT updates, cache hits, its indexes."""
+    """Return one entry for each table: write load, share of HOT updates, cache hits, its indexes."""
     count: dict[int, int] = {}
     size: dict[int, int] = {}
     for index in data["indexes"]:

@@ -130,7 +130,7 @@ class Builder:
             cost = (
                 "still costs every write"
                 if left is not None and left.ready
-                else "costs nothing but its place"
+                else "costs nothing but its space"
             )
             return (
                 f". Its INVALID remains could not be dropped ({error}) and {cost}: run again, or DROP "

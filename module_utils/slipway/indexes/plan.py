@@ -206,10 +206,10 @@ def _decide_invalid(now: Situation, policy: Policy, leftovers: list[Index]) -> D
     assert current is not None  # noqa: S101
     if now.busy:
         return Decision("invalid", "none", f"not finished: {now.busy}", waits=True)
-    cost = "every write still pays for it" if current.ready else "it costs nothing but its place"
+    cost = "every write still pays for it" if current.ready else "it costs nothing but its space"
     if current.ready and current.signature.unique:
         cost = "every write still pays for it, and it rejects duplicates"
-    reason = f"INVALID, left by a build that did not end ({cost})"
+    reason = f"INVALID, left by a build that did not finish ({cost})"
     if policy.on_invalid == "fail":
         return Decision("invalid", "none", reason, failed=True)
     if current.constraint or current.foreign_keys:

@@ -19,7 +19,7 @@ _KEPT = ("name", "schema", "table", "tier", "action")
 
 
 class Progress:
-    """Appends progress records to a file as JSON lines, one a change; without a path it does nothing."""
+    """Appends progress records to a file as JSON lines, one for each change; without a path it does nothing."""
 
     def __init__(self, path: str | None) -> None:
         self._lock, self._last, self._file = threading.Lock(), {}, None  # type: tuple[Any, dict[str, Any], Any]

@@ -1,6 +1,6 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One declared index: reading it, refusing what cannot be meant, and writing it as SQL."""
+"""One declared index: reading it, refusing what makes no sense, and writing it as SQL."""
 
 from __future__ import annotations
 

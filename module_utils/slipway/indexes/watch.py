@@ -163,7 +163,7 @@ class Session:
             last = self._wait_turn(table, label, budget, last, "somebody else occupies this table")
 
     def _wait_turn(self, table: int, label: str, budget: Budget, last: Any, why: str) -> Any:
-        """Sleep once. A build that gets on does not use up the budget: it is worth waiting for."""
+        """Sleep once. A build that makes progress does not use up the budget: it is worth waiting for."""
         holder = occupied(self.watch, [table], self.ours).get(table)
         if holder:
             why = occupant_text(holder)

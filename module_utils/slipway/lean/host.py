@@ -115,7 +115,7 @@ def missing_required_lib(library: str, reason: str | None = None, url: str | Non
 def run(
     texts: dict[str, str], name: str, params: dict[str, Any], secrets: list[str], check: bool, diff: bool
 ) -> None:
-    """Run the module `name`, the text of that name in `texts`, such that nothing in `secrets` is in its result."""
+    """Run the module `name`, the text of that name in `texts`, so that nothing in `secrets` is in its result."""
     HostModule.params, HostModule.secrets = params, secrets
     HostModule.check_mode, HostModule._diff = check, diff
     basic = types.ModuleType("ansible.module_utils.basic")

@@ -120,7 +120,7 @@ def grade(
         if graded == CONTRACT:
             graded = WARN if revision in contract else FAIL
             if graded == FAIL:
-                where += f" The release before this one breaks. If none runs any more, declare it: {revision}"
+                where += f" It breaks the releases before this one. If none of them runs any more, declare it: {revision}"
         if graded != OFF:
             broken.setdefault((rule, graded), []).append(where)
     gates = [
@@ -137,7 +137,7 @@ def grade(
 
 
 def failures(gates: t.Iterable[Gate]) -> list[str]:
-    """What stops the release, one sentence a gate."""
+    """What stops the release, one sentence for each gate."""
     return [
         f"{g['name'].removeprefix('migration lint ')} ({g['detail']})"
         for g in gates

@@ -326,7 +326,7 @@ class Migrations:
             LOCK_CLASS,
             key,
         )
-        return f"another run ({who}) migrates this database for more than {wait:g} s: wait for it, try again"
+        return f"another run ({who}) has migrated this database for more than {wait:g} s: wait for it, then try again"
 
 
 def pending_gate(state: State) -> Gate:
@@ -345,7 +345,7 @@ def applied_gate(before: State, after: State) -> Gate:
         return {**gate, "value": len(before.pending), "limit": len(before.pending)}
     gate["limit"] = "`upgrade` ends with 0"
     if before.schema is None or after.schema is None:
-        detail = "`upgrade` ended with 0; without `info` and a login nobody knows what it did"
+        detail = "`upgrade` ended with 0; without `info` and a login nothing tells what it did"
         return {**gate, "value": "unknown", "verdict": "inconclusive", "detail": detail}
     changes = _changes(before, after)
     value = f"{len(changes)} changes of the schema" if changes else "ended with 0, schema as before"

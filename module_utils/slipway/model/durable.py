@@ -18,7 +18,7 @@ def sync(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> None:
-    """Write `content` to `path` such that a reader sees the old content or the new, also after a power cut."""
+    """Write `content` to `path` so that a reader sees the old content or the new, also after a power cut."""
     fresh = path.with_name(f".{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as stream:

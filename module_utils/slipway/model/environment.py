@@ -68,7 +68,7 @@ def effective(values: Values, contract: Contract) -> dict[str, str]:
 
 
 def validate(values: Values, contract: Contract) -> list[Finding]:
-    """Return in what the values do not meet the contract, and what is wrong with the contract itself.
+    """Return where the values do not meet the contract, and what is wrong with the contract itself.
 
     Without any contract every name is accepted; with one, names it does not have are refused.
     """
@@ -151,7 +151,7 @@ def _value_faults(text: str, rule: Mapping[str, Any]) -> list[tuple[str, str]]:
         faults.append((f"{wrong}; seen: {seen}", _FIXES[kind]))
     if kind == "enum" and text not in [as_text(value) for value in rule["values"]]:
         allowed = ", ".join(str(as_text(value)) for value in rule["values"])
-        faults.append((f"is none of the allowed values; seen: {seen}", f"use one of {allowed}"))
+        faults.append((f"is not one of the allowed values; seen: {seen}", f"use one of {allowed}"))
     if len(text) < int(rule.get("min_length") or 0):
         fix = "generate one: openssl rand -hex 32" if rule.get("secret") else "use a longer value"
         faults.append((f"is shorter than {rule['min_length']} characters: it has {len(text)}", fix))
@@ -230,7 +230,7 @@ _FIXES = {
 
 
 def render(texts: Mapping[str, str]) -> str:
-    """Return the environment file from which Compose reads exactly these texts, one line a variable, by
+    """Return the environment file from which Compose reads exactly these texts, one line for each variable, by
     name.
     """
     return "".join(f"{name}={_quote(texts[name])}\n" for name in sorted(texts))

@@ -134,7 +134,7 @@ def describe(conn: Connection) -> Manifest:
 def contents(conn: Connection) -> Manifest:
     """Count and checksum of each table (partitions each for itself) and of the large objects.
 
-    A checksum is the sum of one 64-bit hash a row, so it does not depend on the order of rows.
+    A checksum is the sum of a 64-bit hash of each row, so it does not depend on the order of rows.
     """
     tables = {}
     for schema, table, _kind in conn.execute(RELATIONS, [["r"]]).fetchall():

@@ -120,7 +120,7 @@ def fingerprint(schema: Schema) -> str:
 
 
 def diff(before: Schema, after: Schema) -> list[str]:
-    """What ``after`` has otherwise than ``before``, one sentence an object.
+    """What ``after`` has otherwise than ``before``, one sentence for each object.
 
     What goes or comes with a table (its columns, indexes, ...) is not told beside the table itself.
     """

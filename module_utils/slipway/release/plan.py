@@ -91,7 +91,7 @@ def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Rec
     if target is None:
         lived = current["id"] if current else "none"
         raise NothingToGoBackTo(
-            f"There is no release to go back to: {lived} is live, and no other that was live and not taken back is kept."
+            f"There is no release to go back to: {lived} is live, and no other is kept that was live and not taken back."
         )
     if current and same_content(target) == same_content(current):
         return {**current, "needed": False, "why": [], "previous_colour": current["colour"]}
@@ -129,7 +129,7 @@ def see_data_stays(before: Record | None, planned: Record, moved: Collection[str
     strays = {name: host for name, host in was.items() if comes.get(name, host) != host and name not in moved}
     if strays:
         back = planned.get("kind") == "rollback"
-        there = "is gone back to with what it left" if back else "would start empty"
+        there = "would go back to what it left" if back else "would start empty"
         lines = "".join(
             f"\n  {name} keeps its data on {host} and {there} on {comes[name]}"
             for name, host in strays.items()
@@ -200,8 +200,8 @@ def _on_hosts_left(planned: Record, app_hosts: list[str]) -> tuple[Record, list[
     empty = [service for service, colours in servers.items() if not any(colours.values())]
     if empty:
         raise NothingToGoBackTo(
-            f"Release {planned['content']} can't be gone back to: {', '.join(left)}, where {', '.join(empty)} ran, are app"
-            " hosts no longer. Put one back, or ship a release to the hosts of today with deploy.yml."
+            f"Release {planned['content']} can't be gone back to: {', '.join(left)}, where {', '.join(empty)} ran, are"
+            " no longer app hosts. Put one back, or ship a release to the hosts of today with deploy.yml."
         )
     ran = {service for host in left for service in planned["app_hosts"][host]["services"]}
     runs = {service for one in hosts.values() for service in one["services"]}

@@ -1,6 +1,6 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a host knows of its releases: one record a release, as files, and what follows from them.
+"""What a host knows of its releases: one record for each release, as files, and what follows from them.
 
 `<root>/releases/<id>/record.json` holds a record; a release is under way as long as its record has no verdict.
 A record is written in full and renamed into place, so that a reader or a crash never sees half of one.
@@ -100,7 +100,7 @@ class Releases:
         return True
 
     def prune(self, keep: int) -> list[Record]:
-        """Remove ended releases beyond the `keep` newest, never what is live or could be gone back to needs.
+        """Remove ended releases beyond the `keep` newest, but none that the live one or a rollback needs.
 
         Returns the records that were removed.
         """
@@ -108,7 +108,7 @@ class Releases:
         held = {record["id"] for record in (live(records), rollback_target(records)) if record}
         held |= {record["id"] for record in records if not record.get("verdict")}
         held |= {record["id"] for record in records[-keep:]}
-        # A release that was gone back to runs from the files of an older one: those stay with it.
+        # A release that is a rollback runs from the files of an older one: those stay with it.
         held |= {
             same_content(record) for record in records if record["id"] in held and record.get("live_from")
         }

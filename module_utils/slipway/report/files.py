@@ -16,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 class ReportError(Exception):
-    """The report can not be written; the message says why and what to do."""
+    """The report cannot be written; the message says why and what to do."""
 
 
 def directory_of(report: dict[str, Any], root: Path) -> Path:
@@ -30,7 +30,7 @@ def directory_of(report: dict[str, Any], root: Path) -> Path:
         if not _NAME.fullmatch(str(name)) or name == LATEST:
             raise ReportError(
                 f"no report was written: {name!r} is no name for a directory (the release's {key}); "
-                "letters, digits, dot, dash and underscore are"
+                "letters, digits, dot, dash and underscore are allowed"
             )
         parts.append(str(name))
     return root.joinpath(*parts)
@@ -63,7 +63,7 @@ def write(report: dict[str, Any], root: Path, own: bool = False) -> Path:
             "(set `report_dir` in the section [callback_slipway] of ansible.cfg, or SLIPWAY_REPORT_DIR)"
         ) from error
     except Exception as error:
-        # A page that can not be drawn must not cost the run its summary: the data is safe in report.json.
+        # A page that cannot be drawn must not cost the run its summary: the data is safe in report.json.
         raise ReportError(f"{name} of {target} could not be made: {error!r}") from error
     return target
 

@@ -107,7 +107,7 @@ def unreachable_lines(where: str, lost: str, task: str, result: dict[str, Any], 
         *failure_lines("UNREACHABLE", where, task, {"msg": message_of(result)}),
         f"{_INDENT}Nothing more runs on {where.strip()} in this run. See whether {lost} answers:",
         f"{_INDENT}  ansible {lost} -i {inventory} -m ansible.builtin.ping",
-        f"{_INDENT}then run the same command again: it settles what was left. One that will not come back soon: first take it"
+        f"{_INDENT}then run the same command again: it settles what was left. If it will not come back soon, first take it"
         " out of the inventory.",
     ]
 

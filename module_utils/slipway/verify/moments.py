@@ -94,7 +94,7 @@ def at_moment(entries: Any, moment: str, where: str, default: tuple[str, ...] = 
             continue
         at = entry["at"] if isinstance(entry["at"], list) else [entry["at"]]
         if not at:
-            problems.append(f"{where}[{index}].at: an empty list is never; known: {', '.join(MOMENTS)}")
+            problems.append(f"{where}[{index}].at: an empty list means never; known: {', '.join(MOMENTS)}")
         for item in at:
             problems += unknown_keys({str(item): 0}, MOMENTS, f"{where}[{index}].at")
         if moment in at:

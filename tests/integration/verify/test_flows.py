@@ -597,12 +597,12 @@ def test_check_mode_runs_only_what_reads(journey: Journey) -> None:
         ({"cache": {"get": "/", "by": {"time_ratio": 3}}, "then": ["miss"]}, "belong together"),
         (
             {"cache": {"get": "/", "by": {"time_ratio": 3}}, "expect": ["miss"]},
-            "known by the hit right after",
+            "told by the hit right after",
         ),
-        ({"cache": {"get": "/", "by": {"time_ratio": 3}}, "expect": ["hit"]}, "known by the miss before it"),
+        ({"cache": {"get": "/", "by": {"time_ratio": 3}}, "expect": ["hit"]}, "told by the miss before it"),
         (
             {**BY_TIME, "then": ["miss", {"changed": "body"}]},
-            "then: by time_ratio, a miss is known by the hit",
+            "then: by time_ratio, a miss is told by the hit",
         ),
         ({**BY_HEADER, "then": [{"changed": "body"}, "miss"]}, "needs an answer before it"),
         ({**BY_HEADER, "expect": ["miss", {"changed": "body"}]}, "nothing has changed yet"),
@@ -648,5 +648,5 @@ def test_mistakes_are_found_before_anything_is_sent(
 
 
 def test_no_steps_are_no_flow(journey: Journey) -> None:
-    with pytest.raises(SpecError, match="walks nowhere"):
+    with pytest.raises(SpecError, match="an empty list does nothing"):
         journey.walk()

@@ -105,7 +105,7 @@ MISTAKES = [
     ("app_services.worker.single_active", "false", "app_services.worker.single_active: is the text 'false', and has to be true"),
     ("app_services.worker.replicas", 2, "app_services.worker.replicas: is 2 for a single_active worker"),
     ("app_services.worker.health", "/x", "app_services.worker.health: is not a key of a worker service"),
-    ("app_services.worker.kind", "wroker", "app_services.worker.kind: 'wroker' is no kind of service -> did you mean 'worker'?"),
+    ("app_services.worker.kind", "wroker", "app_services.worker.kind: 'wroker' is not a kind of service -> did you mean 'worker'?"),
     ("app_services.worker.kind", ..., "app_services.worker.kind: is missing -> use one of web, worker"),
     ("app_services.worker", None, "app_services.worker: is nothing, and has to be a mapping"),
     ("app_services.api", {"kind": "web", "port": 1, "health": "/"}, "app_services.api.route: '/' already leads to web"),
@@ -157,7 +157,7 @@ def test_mistakes_do_not_hide_each_other() -> None:
         ({**GROUPS, "edge": []}, ADDRESSES, "groups.edge: no host is in group edge"),
         ({**GROUPS, "app": []}, ADDRESSES, "groups.app: no host is in group app"),
         ({**GROUPS, "data": []}, ADDRESSES, "groups.data: no host is in group data"),
-        (GROUPS, {**ADDRESSES, "a2": "a2"}, "hosts.a2: 'a2' is no IP address"),
+        (GROUPS, {**ADDRESSES, "a2": "a2"}, "hosts.a2: 'a2' is not an IP address"),
         (
             GROUPS,
             {**ADDRESSES, "d1": "127.0.0.1"},
@@ -195,7 +195,7 @@ def test_workers_alone_are_refused_before_anything_looks_for_an_edge() -> None:
     variables = good()
     variables["app_services"] = {"worker": {"kind": "worker"}}
     (found,) = said(variables, groups={"app": ["a1"]})
-    assert "app_services: has no web service, and it is by one that a release is verified" in found
+    assert "app_services: has no web service, and a release is verified and switched by its" in found
 
 
 def test_a_stateful_service_runs_on_hosts_of_the_group_data() -> None:
@@ -372,7 +372,7 @@ def test_where_variables_stand(tmp_path: Path) -> None:
     assert inventory_files([tmp_path / "hosts.yml"]) == files
     documents, problems = read_files(files, Path.read_text, tmp_path)
     assert [one.text() for one in problems] == [
-        "group_vars/all/environment.yml:3: environment_values.A: stands twice: only the last one counts -> remove one"
+        "group_vars/all/environment.yml:3: environment_values.A: is there twice: only the last one counts -> remove one"
     ]
     locator = Locator(documents, frozenset({"app_version"}))
     assert locator.find(("app_services", "web", "kind")) == ("group_vars/all/app.yml", 4)

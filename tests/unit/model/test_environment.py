@@ -85,7 +85,7 @@ def test_all_mistakes_at_once_and_no_value_in_them() -> None:
         for line in found
     )
     assert any(line.startswith("EMPTY value: is required and its value is empty") for line in found)
-    assert "LEVEL value: is none of the allowed values; seen: 'inof' -> use one of info, debug" in found
+    assert "LEVEL value: is not one of the allowed values; seen: 'inof' -> use one of info, debug" in found
     assert any(line.startswith("DATABASE_URL value: has no scheme; seen: 24 characters") for line in found)
     assert any(
         line.startswith("API_TOKEN value: does not match the pattern tok_[a-z]+; seen: 7 characters")

@@ -87,7 +87,7 @@ def _flow(given: dict[str, Any], place: Place, redactor: Redactor, validate_cert
     )
     steps = given.get("steps")
     if not isinstance(steps, list) or not steps:
-        raise SpecError("steps: an empty list walks nowhere; declare at least one")
+        raise SpecError("steps: an empty list does nothing; declare at least one")
     problems: list[str] = []
     known = set(BUILT_IN)
     flow = Flow(

@@ -178,9 +178,7 @@ class CacheStep:
             self.expect = self._sequence(raw.get("expect", ["miss", "hit"]), f"{where}.expect")
             self.then = self._sequence(raw["then"], f"{where}.then") if "then" in raw else []
             if "changed" in self.expect:
-                raise SpecError(
-                    f"{where}.expect: nothing has changed yet; {{changed: body}} belongs into then"
-                )
+                raise SpecError(f"{where}.expect: nothing has changed yet; {{changed: body}} belongs in then")
             if self.then[:1] == ["changed"]:
                 raise SpecError(f"{where}.then: {{changed: body}} needs an answer before it; begin with miss")
             if bool(self.then) != ("invalidate" in raw):
@@ -219,10 +217,10 @@ class CacheStep:
         asked = [step for step in sequence if step != "changed"]
         for step, following in zip(asked, [*asked[1:], ""]):
             if step == "miss" and following != "hit":
-                raise SpecError(f"{where}: by time_ratio, a miss is known by the hit right after it; add one")
+                raise SpecError(f"{where}: by time_ratio, a miss is told by the hit right after it; add one")
             if step == "hit" and not known:
                 raise SpecError(
-                    f"{where}: by time_ratio, a hit is known by the miss before it; begin with one"
+                    f"{where}: by time_ratio, a hit is told by the miss before it; begin with one"
                 )
             known = True
 

@@ -25,7 +25,7 @@ from .stats import Statistics
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _CALIBRATION = 1.0
-# How much longer than it must a load may take, where it does not say: long enough for any that is getting on.
+# How much longer than it must a load may take, where it does not say: long enough for any that makes progress.
 _DEADLINE = 300.0
 
 
