@@ -324,6 +324,16 @@ def test_what_is_untrue_is_noticed(text: str, said: str) -> None:
     assert found and all(one.startswith(said) for one in found), found
 
 
+def test_messages_give_variables_that_are_taken() -> None:
+    """What a message says to give with -e is a variable, and no text where a boolean is wanted."""
+    given = set(re.findall(r"-e (\w+)=(\w*)", SAID)) - {("x", "false")}
+    assert given, "messages do give some"
+    assert {
+        name for name, _ in given if not is_settable(name) and not re.search(rf"\b{name}\b", playbooks())
+    } == set()
+    assert {name for name, value in given if value in ("true", "false", "yes", "no")} == set()
+
+
 def test_an_untrue_default_is_noticed() -> None:
     text = "| variable | default | |\n|---|---|---|\n| `watch_seconds`, `watch_failures` | `30`, `4` | |\n"
     assert complaints(text, ROOT / "roles/watch/README.md") == ["default of watch_failures: 4"]
