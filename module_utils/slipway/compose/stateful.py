@@ -57,5 +57,5 @@ def drift_gate(service: str) -> dict[str, str]:
         "value": "differs from its Compose file",
         "limit": "never recreated silently",
         "verdict": "warn",
-        "detail": "kept as it is; recreate it in a quiet hour with -e stateful_recreate=true",
+        "detail": "kept as it is; recreate it in a quiet hour with -e '{\"stateful_recreate\": true}'",
     }

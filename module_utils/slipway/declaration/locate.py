@@ -88,5 +88,7 @@ def read_files(
         documents.append(document)
         for path, line in document.duplicates:
             key = ".".join(str(part) for part in path)
-            problems.append(Problem(name, line, key, "stands twice: only the last one counts", "remove one"))
+            problems.append(
+                Problem(name, line, key, "is there twice: only the last one counts", "remove one")
+            )
     return documents, problems

@@ -48,5 +48,5 @@ def test_a_plan_for_a_new_host_says_what_starts(tmp_path: Path) -> None:
 
 def test_files_that_were_not_handed_out_are_named(tmp_path: Path) -> None:
     asked = {**NOTHING, "running": ["green"], "colours": {"green": str(tmp_path)}}
-    with pytest.raises(ProjectError, match=r"green can't be started: the release was not handed its files"):
+    with pytest.raises(ProjectError, match=r"green can't be started: this host was not given the files"):
         colours.bring(silent, there, asked)
