@@ -235,7 +235,7 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
         if result.is_unreachable():
             self._unreachable(result, item)
         else:
-            self._failure(result, bool(result.task_fields.get("ignore_errors")), item)
+            self._failure(result, bool(result.task.ignore_errors), item)
 
     def v2_on_file_diff(self, result: Any) -> None:
         if self._verbose:
@@ -299,7 +299,7 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
         if _key(result) in self._shown:
             return
         self._shown.add(_key(result))
-        would = result.task_fields.get("check_mode") in (True, "True", "true", "yes")
+        would = bool(result.task.check_mode)
         text = f"{self._where(result)}  {_task_name(result)}"
         self._print(screen.line("would change" if would else "changed", text), C.COLOR_CHANGED)
 
@@ -349,13 +349,13 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
         self._shown.add(_key(result))
         data, host = result.result, result.host.get_name()
         task = _task_name(result) + item
-        if result.task_fields.get("ignore_unreachable"):
+        if result.task.ignore_unreachable:
             message = screen.message_of(data).split("\n")[0]
             self._print(screen.line("unreachable", f"{self._where(result)}  {task}: {message}"), C.COLOR_WARN)
             return
         self._started.add_failure(host, task, screen.message_of(data), unreachable=True)
         # With delegate_to it is the other host that did not answer.
-        lost = str(result.task_fields.get("delegate_to") or host)
+        lost = str(result.task.delegate_to or host)
         inventory = " -i ".join(_short(path) for path in context.CLIARGS.get("inventory") or ["prod"])
         lines = screen.unreachable_lines(self._where(result), lost, task, data, inventory)
         self._print("\n".join(lines), C.COLOR_UNREACHABLE, stderr=self.get_option("display_failed_stderr"))
