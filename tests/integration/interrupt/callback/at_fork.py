@@ -4,6 +4,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
 DOCUMENTATION = """
 name: at_fork
 type: aggregate
@@ -11,12 +17,6 @@ short_description: Interrupts the run in the fork for the task `interrupted`
 description: For the tests.
 author: slipway contributors
 """
-
-import os
-import signal
-from typing import Any
-
-from ansible.plugins.callback import CallbackBase
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
