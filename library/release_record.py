@@ -108,45 +108,9 @@ removed_images:
   type: list
 """
 
-import json
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.slipway.edge.flag import pointed_at
-from ansible.module_utils.slipway.release import records as core
-from ansible.module_utils.slipway.release.lock import Lock
-
-
-def apply(releases: core.Releases, arguments: dict[str, Any]) -> list[Any]:
-    """Return the records that have to be written."""
-    state, identifier = arguments["state"], arguments["release"]
-    if state == "begun":
-        return [
-            {"started_at": core.now(), "phase": "preflight", **core.kept(arguments["data"]), "id": identifier}
-        ]
-    if state == "synced":
-        return list(arguments["records"])
-    record = releases.read(identifier)
-    if state == "phase":
-        if arguments["token"] and not Lock(releases.root / "lock.json", 0).mine(arguments["token"]):
-            raise core.ReleaseError(
-                f"The lock of {releases.root.name} was taken by somebody else, so release {identifier} goes no further. "
-                f"See who: cat {releases.root}/lock.json"
-            )
-        return [core.merge(record, {"phase": arguments["phase"] or record["phase"], **arguments["data"]})]
-    records = [
-        {**other} if other["id"] != identifier else core.merge(record, arguments["data"])
-        for other in releases.all()
-    ]
-    moment = core.now()
-    return list(core.closed(records, identifier, arguments["verdict"], arguments["reason"], moment))
-
-
-def watch_verdict(releases: core.Releases, identifier: str) -> str | None:
-    """Return what the watch of a release has come to, None where it is not done."""
-    path = releases.directory(identifier) / "watch.json"
-    verdict: str | None = json.loads(path.read_text()).get("verdict") if path.exists() else None
-    return verdict
+from ansible.module_utils.slipway.release.host_records import keep
+from ansible.module_utils.slipway.release.records import VERDICTS, ReleaseError
 
 
 def main() -> None:
@@ -160,7 +124,7 @@ def main() -> None:
             },
             "release": {"type": "str"},
             "phase": {"type": "str"},
-            "verdict": {"type": "str", "choices": list(core.VERDICTS)},
+            "verdict": {"type": "str", "choices": list(VERDICTS)},
             "reason": {"type": "str"},
             "data": {"type": "dict", "default": {}},
             "records": {"type": "list", "elements": "dict", "default": []},
@@ -174,43 +138,9 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
-    arguments = module.params
-    releases = core.Releases(arguments["root"])
-    result: dict[str, Any] = {"changed": False}
     try:
-        if arguments["state"] != "read":
-            to_write = apply(releases, arguments)
-            if not module.check_mode:
-                if arguments["state"] == "begun":
-                    releases.make_directories()
-                for record in to_write:
-                    result["changed"] |= releases.write(record)
-        if arguments["state"] == "closed":
-            keep = 0 if module.check_mode else arguments["keep"]
-            removed = releases.prune(keep) if keep else []
-            result["removed"] = [one["id"] for one in removed]
-            unused = core.unused_images(removed, releases.all()) if module.get_bin_path("docker") else []
-            result["removed_images"] = [
-                image for image in unused if module.run_command(["docker", "image", "rm", image])[0] == 0
-            ]
-            ended = releases.read(arguments["release"])
-            result["report"] = {
-                "release": {key: ended.get(key) for key in ("id", "system", "verdict", "reason")}
-            }
-        records = releases.all()
-        pending = core.unfinished(records)
-        colour = pointed_at(releases.root / "edge")
-        result.update(
-            records=records,
-            outcome=[[one["id"], one.get("verdict"), bool(one.get("live_until"))] for one in records],
-            live=core.live(records),
-            unfinished=pending,
-            edge=colour,
-            settlement=core.settlement(pending, colour, watch_verdict(releases, pending["id"]))
-            if pending
-            else None,
-        )
-    except core.ReleaseError as error:
+        result = keep(module.params, module.run_command, module.get_bin_path, module.check_mode)
+    except ReleaseError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 
