@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PLAY := $(BIN)/ansible-playbook
 
-.PHONY: help setup demo test test-quick test-all test-one format lint unit integration molecule stories bench fleet-down stop clean
+.PHONY: help setup demo test test-quick test-all test-core test-one format lint unit integration molecule stories bench fleet-down stop clean
 
 help: ## what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +25,12 @@ $(BIN)/python:
 
 test-quick: lint unit ## lint and unit tests, under two minutes
 
-test-all: setup lint unit ## as test, with every variant of every story
+test-all: setup lint unit ## as test, with every variant of every story, and test-core
 	@SLIPWAY_ALL=1 $(MAKE) --no-print-directory integration molecule stories
+	@scripts/test-core
+
+test-core: ## the newest Ansible, on a Debian 13 of its own: setup, lint, unit, a scenario, two stories
+	@scripts/test-core
 
 test-one: ## one test: T=tests/unit/test_fleet.py, T=<path>::<name>, or a directory of molecule/, as T=verify
 	@case "$$T" in \
