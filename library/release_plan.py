@@ -83,8 +83,8 @@ EXAMPLES = r"""
 RETURN = r"""
 release:
   description: >
-    The release. Its record on the hosts has the same keys, but for C(hosts), C(makes_database) and C(before_traffic), which are
-    decided anew by each run, and with those that say how it ended.
+    The release. Its record on the hosts has the same keys, and those that say how it ended; without C(alone), C(hosts),
+    C(before_traffic) and C(makes_database), which are decided anew by each run.
   returned: always
   type: dict
   contains:
@@ -96,6 +96,7 @@ release:
     previous: {description: Id of the release that was live; null for the first., type: str}
     why: {description: "What has changed since that, in words.", type: list, elements: str}
     needed: {description: There is something to ship; false for the live release., type: bool}
+    alone: {description: "It was taken up by a phase that is run by itself, with O(kind=join).", type: bool}
     content: {description: Id of the release whose files it runs from; another than its own for a rollback., type: str}
     previous_content: {description: The same of the release that was live., type: str}
     inputs: {description: "A digest of each thing it is made from, by name.", type: dict}

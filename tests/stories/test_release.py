@@ -170,6 +170,8 @@ def test_a_rollback_is_judged_by_the_checks_of_the_release_it_goes_to(
     assert reviews.version() == "1.0.0"
     closed = on("edge1", "stat -c %a /var/lib/slipway/reviews/releases/*/checks.json").split()
     assert closed and set(closed) == {"600"}
-    # What is not rolled back is judged by what is declared.
+    # On demand more is asked than in a release, and what is declared judges.
+    asked = reviews.run("playbooks/verify.yml", verify_load=[])
+    assert asked.code == 0 and "the scan is counted" in asked.output, asked.output[-3000:]
     asked = newer.run("playbooks/verify.yml")
     assert asked.code != 0 and "version" in asked.output.split("verdict")[0], asked.output[-3000:]

@@ -56,6 +56,7 @@ class Release(TypedDict, total=False):
     previous: str | None  # id of the release that was live
     why: list[str]  # what has changed, in words
     needed: bool  # False: nothing to ship, this is the release that is live
+    alone: bool  # taken up by a phase that is run by itself
 
     # what it is made from
     content: str  # id of the release whose files it runs from; its own unless it is a rollback

@@ -251,7 +251,9 @@ def taken_up(records: list[Record], site: Site, root: str, keep_warm: bool) -> R
     """
     before, begun = live(records), unfinished(records)
     if begun is not None:
-        return _with_hosts({**begun, "needed": True, "keep_warm": keep_warm}, before, site, root)
+        return _with_hosts(
+            {**begun, "needed": True, "alone": True, "keep_warm": keep_warm}, before, site, root
+        )
     if before is None:
         raise PlanError(
             "There is no release on these hosts yet, so this phase has nothing to work on. Ship one:"
@@ -259,6 +261,7 @@ def taken_up(records: list[Record], site: Site, root: str, keep_warm: bool) -> R
         )
     alone = {
         "needed": False,
+        "alone": True,
         "previous_colour": before["colour"],
         "keep_warm": keep_warm,
         # A backup that is asked for between releases is one of its own.

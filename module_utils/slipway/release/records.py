@@ -182,6 +182,7 @@ def complete(record: Mapping[str, Any], app_hosts: Sequence[str], data_hosts: Se
     known = {
         "kind": "deploy",
         "needed": not record.get("verdict"),
+        "alone": False,
         "previous": None,
         "previous_colour": "none",
         "previous_content": None,
@@ -223,7 +224,7 @@ def kept(release: Mapping[str, Any]) -> Record:
     return {
         key: value
         for key, value in release.items()
-        if key not in ("hosts", "makes_database", "before_traffic")
+        if key not in ("hosts", "makes_database", "alone", "before_traffic")
     }
 
 

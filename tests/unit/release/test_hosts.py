@@ -171,6 +171,7 @@ def test_a_phase_that_is_run_alone_takes_up_what_is_under_way_else_what_is_live(
     made = plan.taken_up([live, begun], SITE, "/var/lib/slipway/shop", keep_warm=False)
     assert made["id"] == begun["id"] and made["needed"] and made["backup"] == begun["id"]
     made = plan.taken_up([live], SITE, "/var/lib/slipway/shop", keep_warm=False)
+    assert made["alone"] and plan.taken_up([live, begun], SITE, "/var/lib/slipway/shop", False)["alone"]
     assert made["id"] == "r1" and not made["needed"] and made["previous_colour"] == "blue"
     assert made["hosts"]["data1"]["dumps"], "playbooks/backup.yml between releases backs up"
     assert made["backup"] not in ("r1", ""), "under an id of its own"
