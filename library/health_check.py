@@ -32,8 +32,8 @@ options:
         C(gt), C(gte), C(in), C(not_in), C(contains), C(not_contains), C(starts_with), C(ends_with),
         C(matches), C(type), C(exists), C(length)).
       - An unknown key, an empty list and an empty expectation are errors; nothing runs then.
-      - Values of keys named like secrets (password, token, authorization, ...) and passwords in URLs are
-        masked in all output.
+      - Values of keys named like secrets (password, token, authorization, ...; the same as in reports) and
+        passwords in URLs are masked in all output.
     type: list
     elements: dict
     required: true

@@ -54,7 +54,8 @@ _MODULE_UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
-from ansible.module_utils.slipway.masking.scrub import clean
+from ansible.module_utils.slipway.masking.scrub import publishable, scrub
+from ansible.module_utils.slipway.masking.texts import hide
 from ansible.module_utils.slipway.model.operator import controller, operator
 from ansible.module_utils.slipway.report import screen
 from ansible.module_utils.slipway.report.collect import Run, assemble
@@ -231,7 +232,7 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
         if self._verbose:
             super().v2_runner_item_on_failed(result)
         self._gates(gates)
-        item = f" (item {self._get_item_label(result.result)})"
+        item = f" (item {scrub(str(self._get_item_label(result.result)))})"
         if result.is_unreachable():
             self._unreachable(result, item)
         else:
@@ -247,7 +248,7 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
             diff = item.get("changed") and item.get("diff") and self._get_diff(item["diff"])
             if diff:
                 self._changed(result)
-                self._print(diff)
+                self._print(hide(diff))
 
     def v2_runner_retry(self, result: Any) -> None:
         if self._verbose:
@@ -312,7 +313,7 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]
             text = screen.message_of({"msg": data["msg"] if data["msg"] != "" else " "})
         else:
             self._clean_results(data, result.task.action)
-            text = clean(self._dump_results(data))
+            text = self._dump_results(publishable(data))
         for number, part in enumerate(text.split("\n")):
             self._print(screen.line("" if number else "note", f"{self._where(result)}  {part}"))
 
@@ -408,7 +409,7 @@ def _key(result: Any) -> tuple[str, str]:
 def _task_name(result: Any) -> str:
     """`role: task`, with the values of this host in it."""
     name = str(result.task.get_name(include_role_fqcn=False))
-    return str(clean(name)).strip().replace(" : ", ": ", 1)
+    return str(scrub(name)).strip().replace(" : ", ": ", 1)
 
 
 def _short(path: Any) -> str:

@@ -7,7 +7,6 @@ fixes.
 from __future__ import annotations
 
 import copy
-import json
 import os
 import re
 import subprocess
@@ -17,8 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..masking.redactor import secret_values
-from ..model.environment import render
+from ..masking.names import is_doubtful, is_secret
+from ..masking.redactor import forms, secret_values
+from ..model.environment import render, said_secret
 from ..model.problems import Problem, near_miss, suggestion
 from ..model.system import RELEASED, Service, System
 from .files import Compose, as_list, mounts, needed_files, service_networks, with_texts
@@ -192,26 +192,18 @@ def _networks(compose: Compose, system: System) -> Iterator[Problem]:
             yield compose.problem(("networks", name, "ipam", "config"), problem, "remove ipam.config")
 
 
-# How variables are called that hold secrets, where the contract says nothing of them.
-_SECRET_NAME = re.compile(
-    r"(pass|passw(or)?d|passphrase|pwd|secret|token|key|credentials?|salt)(_|\d|$)", re.I
-)
-
-
 def secret_names(texts: Mapping[str, str], contract: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """Return the variables of the environment that must not end in an image or on a command line.
 
-    These are those that the contract calls secret; where it does not say, those that look like one.
+    These are those that the contract calls secret; where it does not say, those that look like one by name
+    (`masking.names`) or value.
     """
     return {name for name, text in texts.items() if _is_secret(name, text, contract.get(name) or {})}
 
 
 def _is_secret(name: str, text: str, rule: Mapping[str, Any]) -> bool:
-    if "secret" in rule:
-        return bool(rule["secret"])
-    if rule.get("type") in ("integer", "number", "boolean", "enum"):
-        return False
-    return bool(_SECRET_NAME.search(name) or secret_values({name: text}))
+    said = said_secret(rule)
+    return is_secret(name) or is_doubtful(name) or bool(secret_values({name: text})) if said is None else said
 
 
 def secrets_in_images(
@@ -407,7 +399,7 @@ def compose_says(compose: Compose, system: System, texts: Mapping[str, str]) -> 
 def _without_values(message: str, texts: Mapping[str, str]) -> str:
     """Return what Compose says without values of the environment: they may be secrets."""
     for name, text in sorted(texts.items(), key=lambda item: -len(item[1])):
-        for shown in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+        for shown in sorted(forms(text), key=len, reverse=True):
             # Short ones may be part of any word.
             hidden = rf"{re.escape(shown)}" if len(shown) >= 8 else rf"(?<=['\"]){re.escape(shown)}(?=['\"])"
             message = re.sub(hidden, f"(value of {name})", message) if shown else message

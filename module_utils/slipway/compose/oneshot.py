@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import time
 import typing as t
 
-SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|DSN|CREDENTIAL", re.IGNORECASE)
-URL_PASSWORD = re.compile(r"(?P<before>\w+://[^\s:/@]*:)[^\s@/]+(?=@)")
+from ..masking.names import is_doubtful, is_secret
+from ..masking.redactor import Redactor, secret_values
+from ..masking.texts import hide
 
 
 class ComposeError(Exception):
@@ -85,11 +85,10 @@ class Compose:
             time.sleep(0.5)
 
     def redact(self, text: str) -> str:
-        """A text without the service's secrets: values of telling names, and passwords in URLs."""
-        for name, value in self.environment().items():
-            if SECRET_NAME.search(name) and len(value) >= 4:
-                text = text.replace(value, f"<{name}>")
-        return URL_PASSWORD.sub(r"\g<before><password>", text)
+        """A text without the service's secrets, nor anything else that looks like one."""
+        variables = self.environment()
+        named = {value for name, value in variables.items() if is_secret(name) or is_doubtful(name)}
+        return hide(Redactor(named | secret_values(variables)).text(text))
 
 
 def tail(text: str, lines: int = 30) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import jsonschema
 
+from ..masking.names import is_secret
 from ..migrate.tools import TOOLS
 from ..model.environment import TYPES
 from ..model.problems import suggestion
@@ -223,7 +224,7 @@ def _explained(error: Any, path: Keys) -> Iterator[Fault]:
             if key not in seen:
                 yield (*path, key), "is missing", f"add {key}: {_HINTS.get(key, '')}".rstrip(": ")
     elif rule == "type":
-        yield path, *_wrong_type(seen, error.validator_value)
+        yield path, *_wrong_type(seen, error.validator_value, is_secret(last))
     elif rule == "enum":
         allowed = ", ".join(str(one) for one in error.validator_value)
         yield (
@@ -240,7 +241,7 @@ def _explained(error: Any, path: Keys) -> Iterator[Fault]:
         yield path, f"'{seen}' is not allowed" if isinstance(seen, str) else "is not allowed", hint
 
 
-def _wrong_type(seen: Any, wanted: str | list[str]) -> tuple[str, str]:
+def _wrong_type(seen: Any, wanted: str | list[str], secret: bool) -> tuple[str, str]:
     names = [_TYPE_NAMES[one] for one in ([wanted] if isinstance(wanted, str) else wanted)]
     wanted_text = " or ".join(names)
     if wanted == "boolean" and isinstance(seen, str):
@@ -250,7 +251,7 @@ def _wrong_type(seen: Any, wanted: str | list[str]) -> tuple[str, str]:
             "remove the quotes; on the command line -e '{\"name\": false}'",
         )
     found = {dict: "a mapping", list: "a list", str: "text", bool: "true/false", type(None): "nothing"}
-    kind = found.get(type(seen), f"the number {seen}")
+    kind = found.get(type(seen), "a number" if secret else f"the number {seen}")
     fix = (
         "put it in quotes"
         if wanted == "string" and isinstance(seen, (int, float, bool))

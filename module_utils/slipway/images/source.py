@@ -16,10 +16,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable
 
+from ..masking.texts import has_password
+
 Runner = Callable[[list[str]], tuple[int, str, str]]
 """Runs a command (argv) and returns exit code, stdout and stderr."""
-
-_WITH_PASSWORD = re.compile(r"^[a-z+]+://[^/@]*:[^/@]+@", re.IGNORECASE)
 
 
 class SourceError(Exception):
@@ -79,7 +79,7 @@ def export_git(run: Runner, repo: str, version: str, dest: Path) -> Export:
     """
     if version.startswith("-") or not version:
         raise SourceError(f"{version!r} is not a version: write a branch, a tag or a commit")
-    if _WITH_PASSWORD.match(repo):
+    if has_password(repo):
         raise SourceError(
             "the repository's address contains a password, which would be seen in the list of processes: "
             "write the address without it, and use a deploy key over SSH or git's credential helper"

@@ -28,6 +28,8 @@ from ansible.module_utils import basic
 from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
+from ..masking.names import MASK
+from ..masking.redactor import forms
 from .host import MARK
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -124,20 +126,26 @@ def program(
     check: bool = False,
     diff: bool = False,
 ) -> str:
-    """Return the program to feed to a host's Python. No text in `secrets` will be in what it prints."""
+    """Return the program to feed to a host's Python. No text in `secrets` will be in what it prints, in any form."""
     sources, _ = prepared(module)
     given = json.dumps(
         {
             "texts": sources,
             "name": module,
             "params": params,
-            "secrets": sorted(secrets),
+            "secrets": sorted({form for secret in secrets for form in _forms(secret)}),
+            "mask": MASK,
             "check": check,
             "diff": diff,
         },
         default=str,
     )
     return f"{_HOST}\nrun(**json.loads({given!r}))\n"
+
+
+def _forms(secret: str) -> Collection[str]:
+    """Return the forms of a secret to look for; a whole file, which is large, is repeated nowhere in another form."""
+    return {secret} if "\n" in secret else forms(secret)
 
 
 def _is_ours(name: str) -> bool:

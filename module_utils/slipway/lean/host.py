@@ -41,6 +41,7 @@ class HostModule:
 
     params: ClassVar[dict[str, Any]] = {}
     secrets: ClassVar[list[str]] = []
+    mask = ""
     check_mode = False
     _diff = False
 
@@ -89,20 +90,22 @@ class HostModule:
             result["warnings"] = self._warnings
         # Here, not on the controller: what a host prints is on the screen with -vvv.
         secrets = sorted((text for text in self.no_log_values if text), key=len, reverse=True)
-        sys.stdout.write(MARK + json.dumps(masked({"changed": False, **result}, secrets)))
+        sys.stdout.write(MARK + json.dumps(masked({"changed": False, **result}, secrets, self.mask)))
         sys.stdout.flush()
         sys.exit(0)
 
 
-def masked(value: Any, secrets: list[str]) -> Any:
-    """Return JSON data without the texts in `secrets`."""
+def masked(value: Any, secrets: list[str], mask: str) -> Any:
+    """Return JSON data with `mask` in place of the texts in `secrets`."""
+    # Not by `masking`, which would have to go to each host with each module; it is the controller that asks there
+    # in which forms a secret may appear.
     if isinstance(value, dict):
-        return {key: masked(item, secrets) for key, item in value.items()}
+        return {key: masked(item, secrets, mask) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [masked(item, secrets) for item in value]
+        return [masked(item, secrets, mask) for item in value]
     if isinstance(value, str):
         for secret in secrets:
-            value = value.replace(secret, "********")
+            value = value.replace(secret, mask)
     return value
 
 
@@ -113,10 +116,16 @@ def missing_required_lib(library: str, reason: str | None = None, url: str | Non
 
 
 def run(
-    texts: dict[str, str], name: str, params: dict[str, Any], secrets: list[str], check: bool, diff: bool
+    texts: dict[str, str],
+    name: str,
+    params: dict[str, Any],
+    secrets: list[str],
+    mask: str,
+    check: bool,
+    diff: bool,
 ) -> None:
-    """Run the module `name`, the text of that name in `texts`, so that nothing in `secrets` is in its result."""
-    HostModule.params, HostModule.secrets = params, secrets
+    """Run the module `name`, the text of that name in `texts`, with `mask` for all `secrets` in its result."""
+    HostModule.params, HostModule.secrets, HostModule.mask = params, secrets, mask
     HostModule.check_mode, HostModule._diff = check, diff
     basic = types.ModuleType("ansible.module_utils.basic")
     vars(basic).update(AnsibleModule=HostModule, missing_required_lib=missing_required_lib)

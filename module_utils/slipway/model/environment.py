@@ -23,12 +23,21 @@ Contract = Mapping[str, Mapping[str, Any]]
 # One finding: name of the variable, is the contract (True) or the value (False) to be edited, problem, fix.
 Finding = tuple[str, bool, str, str]
 
+# Values of these types are no secrets, unless the contract says so.
+_PUBLIC_TYPES = ("integer", "number", "boolean", "enum")
 TYPES = ("string", "integer", "number", "boolean", "url", "postgres_url", "redis_url", "enum", "list")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What needs no quotes in any reader of environment files.
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
 _BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n", "\r": "\\r"})
+
+
+def said_secret(rule: Mapping[str, Any]) -> bool | None:
+    """Tell whether the contract says that a variable is a secret, by `secret` or its type; None: it does not say."""
+    if "secret" in rule:
+        return bool(rule["secret"])
+    return False if rule.get("type") in _PUBLIC_TYPES else None
 
 
 def as_text(value: Any) -> str | None:
@@ -140,12 +149,10 @@ def _contract_faults(rule: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _value_faults(text: str, rule: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what is wrong with one value.
 
-    It is shown only where the contract says `secret: false`, or says nothing and the type is that of no
-    secret.
+    It is shown only where the contract says that it is no secret.
     """
     kind = str(rule.get("type", "string"))
-    shown = not rule.get("secret") and ("secret" in rule or kind in ("integer", "number", "boolean", "enum"))
-    seen = f"'{text}'" if shown else _shape(text)
+    seen = f"'{text}'" if said_secret(rule) is False else _shape(text)
     faults = []
     if kind in _CHECKS and (wrong := _CHECKS[kind](text)):
         faults.append((f"{wrong}; seen: {seen}", _FIXES[kind]))

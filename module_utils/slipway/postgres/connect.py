@@ -9,6 +9,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..masking.redactor import Redactor
 from .sql import Refused, ident, literal
 
 PSYCOPG_ERROR: str | None
@@ -110,7 +111,8 @@ class Target:
         if self.dsn:
             wanted = {}
         wanted["password"] = params.get("login_password")
-        self._secrets = _secrets_of(self.dsn) | {params.get("login_password") or ""} - {""}
+        # However short they are: libpq repeats a password where it takes it for a host.
+        self._redactor = Redactor({*_secrets_of(self.dsn), params.get("login_password") or ""}, shortest=1)
         self._sessions_are_ours = False
         self.keywords = {key: value for key, value in wanted.items() if value not in (None, "")}
         self.keywords["connect_timeout"] = params.get("connect_timeout") or 10
@@ -172,11 +174,7 @@ class Target:
         connection.execute(f"SELECT {calls}", binary=True)
 
     def _masked(self, error: Exception) -> str:
-        """Return an error's text without the passwords, which libpq repeats when it takes them for a host."""
-        text = str(error).strip()
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        return self._redactor.text(str(error).strip())
 
     def facts(self, connection: Any) -> Facts:
         """Ask the server what can be done here."""

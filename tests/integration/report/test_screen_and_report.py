@@ -374,6 +374,38 @@ def test_no_log_is_never_shown(project: Project, verbosity: str) -> None:
         assert SECRET not in path.read_text()
 
 
+def test_what_looks_like_a_secret_is_masked_wherever_it_is_printed(project: Project) -> None:
+    login = {"user": "joe", "password": SECRET, "url": f"postgres://joe:{SECRET}@db/shop"}
+    diff = {"before": "", "after": f"user=joe\nDB_PASSWORD={SECRET}\n"}
+    outcome = project.run(
+        [
+            play(
+                "Careless",
+                "start",
+                BEGIN,
+                {"name": "set", "ansible.builtin.set_fact": {"seen": login}},
+                {"name": "look", "ansible.builtin.debug": {"var": "seen"}},
+                {"name": f"log in at https://{SECRET}@shop.test", "answer": {"result": {"changed": True}}},
+                {"name": "write", "answer": {"result": {"changed": True, "diff": diff}}},
+                {"name": "each", "answer": {"fail": True, "result": {"msg": "no"}}, "loop": [login]},
+                hosts=["app1"],
+            )
+        ],
+        "--diff",
+    )
+    assert outcome.code == 2
+    for shown in (
+        "joe",
+        "postgres://joe:********@db/shop",
+        "+DB_PASSWORD=********",
+        "https://********@shop.test",
+    ):
+        assert shown in outcome.screen
+    assert SECRET not in outcome.screen
+    for path in (outcome.reports / "shop" / ID).iterdir():
+        assert SECRET not in path.read_text()
+
+
 def test_verbose_shows_every_task_and_the_gates_too(project: Project) -> None:
     look = {
         "name": "look",

@@ -236,6 +236,11 @@ services:
         ("PGPASSWORD", "", {}, True),
         ("TOKEN_COUNT", "5", {"type": "integer"}, False),
         ("KEYCLOAK_HOST", "a", {}, False),
+        ("DATABASE_DSN", "x", {}, True),
+        ("SESSION_COOKIE", "x", {}, True),
+        ("NEXT_PUBLIC_KEY", "x", {}, False),
+        ("HOST_KEY", "-----BEGIN PRIVATE KEY-----\nx", {}, True),
+        ("PIN_TOKEN", "5", {"type": "integer", "secret": True}, True),
         ("PY", "3.12", {}, False),
     ],
 )

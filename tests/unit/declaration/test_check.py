@@ -118,6 +118,7 @@ MISTAKES = [
     ("environment_contract.URL.required", "no", "environment_contract.URL.required: is the text 'no', and has to be true or false"),
     ("environment_values.ULR", "x", "environment_values.ULR: is not in environment_contract -> did you mean 'URL'?"),
     ("environment_values.URL", ..., "environment_contract.URL: is required and has no value"),
+    ("database_login", {"user": "u", "db": "d", "password": 12345}, "database_login.password: is a number, and has to be text"),
     ("environment_values", ["x"], "environment_values: is a list, and has to be a mapping"),
 ]  # fmt: skip
 

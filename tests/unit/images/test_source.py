@@ -122,9 +122,10 @@ def test_an_option_is_no_version(repo: Path, tmp_path: Path, version: str) -> No
         export_git(run, str(repo), version, tmp_path / "out")
 
 
-def test_a_password_in_an_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
-    with pytest.raises(SourceError) as caught:
-        export_git(run, "https://me:hunter2@git.example.com/shop.git", "main", tmp_path / "out")
+@pytest.mark.parametrize("userinfo", ["me:hunter2", "me:hunter2@x", "me:hunter2?", "hunter2:"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(tmp_path: Path, userinfo: str) -> None:
+    with pytest.raises(SourceError, match="contains a password") as caught:
+        export_git(run, f"https://{userinfo}@git.example.com/shop.git", "main", tmp_path / "out")
     assert "hunter2" not in str(caught.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def test_everything_a_module_imports_goes_with_it(module: str) -> None:
     check = f"import sys; sys.path[:] = [p for p in sys.path if 'packages' not in p]; texts = {sources!r}"
     host = (lean.PROJECT / "module_utils/slipway/lean/host.py").read_text()
     # Run as an import: everything but main().
-    script = f"{host}\n{check}\ntexts[{module!r}] += '\\nprint(\"imported\")'\nrun(texts, {module!r}, {{}}, [], True, False)\n"
+    script = f"{host}\n{check}\ntexts[{module!r}] += '\\nprint(\"imported\")'"
+    script += f"\nrun(texts, {module!r}, {{}}, [], '', True, False)\n"
     script = script.replace('{"__name__": "__main__"}', '{"__name__": "imported"}')
     done = subprocess.run(
         [sys.executable, "-I", "-"], input=script, capture_output=True, text=True, check=False
@@ -91,6 +93,13 @@ def test_what_a_spec_marks_as_secret_is_masked_on_the_host(tmp_path: Path) -> No
     said = run("release_files", arguments)
     assert (tmp_path / ".env").read_text() == secret
     assert "********.txt" in json.dumps(said) and secret not in json.dumps(said)
+
+
+def test_it_is_masked_in_every_form(tmp_path: Path) -> None:
+    secret = "hunter2 secret"
+    form = base64.b64encode(secret.encode()).decode()
+    arguments = {"directory": str(tmp_path), "files": {f"{form}.txt": "x"}, "secret_files": {".env": secret}}
+    assert form not in json.dumps(run("release_files", arguments))
 
 
 def test_programs_stay_programs_and_what_is_hidden_is_not_shown(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from ansible.module_utils.slipway.masking.redactor import MASK, Redactor, secret_values
+from ansible.module_utils.slipway.masking.names import MASK
+from ansible.module_utils.slipway.masking.redactor import Redactor, secret_values
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,10 @@ def test_found(declared: Any) -> None:
     assert "s3cret-pw" in secret_values(declared)
 
 
+def test_an_empty_password_is_none() -> None:
+    assert secret_values({"dsn": "host=db password='' dbname=shop", "url": "redis://:@cache"}) == set()
+
+
 @pytest.mark.parametrize(
     ("url", "secret"),
     [
@@ -84,11 +89,15 @@ def test_the_user_of_a_database_is_no_secret() -> None:
             '{"tokens": ["eyJ0", "eyJ1"], "pin_secret": 1234',
             f'{{"tokens": "{MASK}", "pin_secret": "{MASK}"',
         ),
+        ("body", '{"tokens": 1500}', f'{{"tokens": "{MASK}"}}'),
         # Whether there is one is what one wants to know.
         ("json token", "", ""),
         ("json auth", True, True),
         ("json length(tokens)", 3, 3),
         ("json status", "healthy", "healthy"),
+        ("json cursor.key", "eyJ0", MASK),
+        ("json primary_key", "id", "id"),
+        ("json @", {"token": {"id": "eyJ0"}, "tokens": 1500}, {"token": {"id": MASK}, "tokens": 1500}),
         ("target auth", 2, 2),
         ("status", 200, 200),
     ],

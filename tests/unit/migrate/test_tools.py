@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.slipway.compose.oneshot import Compose, tail
+from ansible.module_utils.slipway.masking.names import MASK
 from ansible.module_utils.slipway.migrate.tools import TOOLS, choose, fill
 
 ALEMBIC = """\
@@ -64,7 +65,12 @@ def test_commands_can_be_replaced_and_other_braces_stay() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["connect to postgresql+psycopg://shop:pw%40x@db/shop failed", "password is longsecret", "token=t0ken!"],
+    [
+        "connect to postgresql+psycopg://shop:pw%40x@db/shop failed",
+        "password is longsecret",
+        "token=t0ken!",
+        "a door",
+    ],
 )
 def test_secrets_of_the_environment_are_not_shown(text: str) -> None:
     compose = Compose({"project": "p"}, "web")
@@ -73,9 +79,12 @@ def test_secrets_of_the_environment_are_not_shown(text: str) -> None:
         "API_TOKEN": "t0ken!",
         "MODE": "postgresql",
         "KEY": "p",
+        "DOOR_KEYS": "door",
+        "DATABASE_URL": "postgresql://shop:SECRETPART@db/shop",
     }
     shown = compose.redact(text)
-    assert not any(secret in shown for secret in ("pw%40x", "longsecret", "t0ken!"))
+    assert not any(secret in shown for secret in ("pw%40x", "longsecret", "t0ken!", "door"))
+    assert compose.redact("connect to db with SECRETPART") == f"connect to db with {MASK}"
     assert compose.redact("postgresql: relation p is missing") == "postgresql: relation p is missing"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible.module_utils.slipway.masking.names import MASK
 from ansible.module_utils.slipway.postgres.connect import Target
 from ansible.module_utils.slipway.postgres.sql import Refused
 
@@ -42,8 +43,10 @@ def test_a_password_is_masked_in_what_the_client_library_says() -> None:
         {"login_host": "/nowhere/SECRETTAIL", "login_port": 1, "login_password": "SECRETTAIL"},
     ):
         text = str(refusal(**params))
-        assert "cannot connect" in text and "/nowhere/***" in text, text
+        assert "cannot connect" in text and f"/nowhere/{MASK}" in text, text
         assert not any(half in text for half in HALVES)
+    # However short it is.
+    assert "/nowhere/q7" not in str(refusal(login_host="/nowhere/q7", login_port=1, login_password="q7"))
 
 
 def test_a_good_dsn_is_taken() -> None:
