@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..masking.names import is_doubtful, is_secret
+from ..masking.names import is_suspect
 from ..masking.redactor import forms, secret_values
 from ..model.environment import render, said_secret
 from ..model.problems import Problem, near_miss, suggestion
@@ -203,7 +203,7 @@ def secret_names(texts: Mapping[str, str], contract: Mapping[str, Mapping[str, A
 
 def _is_secret(name: str, text: str, rule: Mapping[str, Any]) -> bool:
     said = said_secret(rule)
-    return is_secret(name) or is_doubtful(name) or bool(secret_values({name: text})) if said is None else said
+    return is_suspect(name) or bool(secret_values({name: text})) if said is None else said
 
 
 def secrets_in_images(

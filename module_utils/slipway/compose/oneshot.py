@@ -7,7 +7,7 @@ import subprocess
 import time
 import typing as t
 
-from ..masking.names import is_doubtful, is_secret
+from ..masking.names import MENTION
 from ..masking.redactor import Redactor, secret_values
 from ..masking.texts import hide
 
@@ -87,7 +87,7 @@ class Compose:
     def redact(self, text: str) -> str:
         """A text without the service's secrets, nor anything else that looks like one."""
         variables = self.environment()
-        named = {value for name, value in variables.items() if is_secret(name) or is_doubtful(name)}
+        named = {value for name, value in variables.items() if MENTION.search(name.casefold())}
         return hide(Redactor(named | secret_values(variables)).text(text))
 
 

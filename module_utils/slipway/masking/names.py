@@ -44,6 +44,8 @@ _ABOUT = re.compile(
     r"[_ ](?:algorithm|audience|count|domain|encoding|endpoint|error|exception|expires|expiry|field|file|format"
     r"|header|issuer|length|lifetime|limit|name|path|policy|required|scheme|size|source|ttl|type|uri|url)$"
 )
+# A key of any kind: some are there to be seen, others only look like those.
+_ANY_KEY = re.compile(r"key(?:[^a-z]|$)")
 # Every name above has one of these in it, in lower case.
 MENTION = re.compile(r"key|pass|token|secret|auth|pwd|cookie|credential|salt|dsn")
 
@@ -63,6 +65,16 @@ def is_doubtful(name: str) -> bool:
     This is never so where is_secret() is.
     """
     return _kind(name)[1]
+
+
+def is_suspect(name: str) -> bool:
+    """Tell whether a value under this name may be a secret, one that is harmless in a report included (`host_key`).
+
+    For what is written where it stays, an image or a command line.
+    """
+    lower = name.casefold()
+    said = any(is_secret(one) or is_doubtful(one) for one in (name, lower))
+    return said or bool(_ANY_KEY.search(lower))
 
 
 def is_credential(name: str) -> bool:

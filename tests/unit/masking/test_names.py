@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
-from ansible.module_utils.slipway.masking.names import by_name, is_credential, is_doubtful, is_secret
+from ansible.module_utils.slipway.masking.names import (
+    MENTION,
+    by_name,
+    is_credential,
+    is_doubtful,
+    is_secret,
+    is_suspect,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
+PROJECT = Path(__file__).resolve().parents[3]
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 # What stood in six places, word for word: what a declaration calls a secret, ...
@@ -182,3 +192,37 @@ def test_what_is_below_a_secret_is_hidden_and_the_stricter_name_counts() -> None
         "password": {"a": ["********", "", None, True]},
         "a": 1,
     }
+
+
+def lists_of_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the lists of words, and the regular expressions, that are in a module: line and text."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Set, ast.List, ast.Tuple)):
+            words = [
+                one.value for one in node.elts if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            ]
+            yield node.lineno, " ".join(words)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "|" in node.value:
+            yield node.lineno, node.value
+
+
+def test_no_other_list_says_what_is_a_secret() -> None:
+    found = [
+        f"{path.relative_to(PROJECT)}:{line}"
+        for folder in ("module_utils", "library", "plugins")
+        for path in (PROJECT / folder).rglob("*.py")
+        if path.parent.name != "masking"
+        for line, text in lists_of_names(ast.parse(path.read_text()))
+        if re.search("pass", text, re.IGNORECASE) and re.search("token|secret", text, re.IGNORECASE)
+    ]
+    assert found == []
+
+
+@given(st.from_regex(re.compile(r"\A[A-Z_]{0,8}" + IN_IMAGES.pattern, re.IGNORECASE), fullmatch=True))
+def test_what_must_not_end_in_an_image_is_suspect(name: str) -> None:
+    assert is_suspect(name)
+
+
+@given(st.from_regex(IN_OUTPUT))
+def test_what_a_migration_must_not_print_is_mentioned(name: str) -> None:
+    assert MENTION.search(name.casefold())
