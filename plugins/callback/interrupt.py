@@ -45,13 +45,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._process = os.getpid()
-        self._ansibles: _Handler | None = None
+        self._ansibles: _Handler = signal.default_int_handler
         self._timer: threading.Timer | None = None
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Take the place of Ansible's handler, which is there by now."""
         present = signal.getsignal(signal.SIGINT)
-        if self._ansibles is None and callable(present):
+        if callable(present) and present != self._on_interrupt:
             self._ansibles = present
             signal.signal(signal.SIGINT, self._on_interrupt)
             atexit.register(self._end)
@@ -72,7 +72,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def _interrupt(self, frame: FrameType | None) -> None:
         self._repeat_in(_LATER)
-        assert self._ansibles is not None  # noqa: S101 - for mypy: there is no interrupt without it
         try:
             self._ansibles(signal.SIGINT, frame)  # stops the workers, and raises KeyboardInterrupt
         finally:

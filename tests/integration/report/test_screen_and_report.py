@@ -94,6 +94,7 @@ class Project:
         process = self.start(plays, *arguments)
         screen, _ = process.communicate(timeout=120)
         print(screen)
+        assert "[DEPRECATION WARNING]" not in screen
         return Outcome(process.returncode, screen, self.path / "var" / "reports")
 
 
