@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is a secret by its name: the one list, which everything that masks asks.
 
+To add a word: to `_SECRET` where it counts inside other words, to `_SECRET_ENDING` where it counts at the end of one, to
+`_DOUBTFUL` where a number under it is a count; and to `MENTION`. To have a name shown: `_HARMLESS`.
+
 Names are understood however they are written: `db_password`, `X-Auth-Token`, `apiKey`, `PGPASSWORD`. Hiding a
 harmless value costs a second look; showing a secret costs the secret. So what merely contains one of the words
 is doubtful, and a name is harmless only where it is listed as such.

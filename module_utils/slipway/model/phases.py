@@ -13,7 +13,7 @@ DEPLOY, ROLLBACK = "deploy", "rollback"
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase: `title` as an order to somebody, the kinds of release it is a part of, and whether it may have moved traffic.
+    """One phase: `title` as its import in deploy.yml is called, the kinds of release it is a part of, and whether traffic moves.
 
     `before_traffic` is true where a release that breaks off here has moved none: it ends as abandoned, not as rolled back.
     """
@@ -26,8 +26,8 @@ class Phase:
 
 PHASES = (
     Phase("preflight", "Look before anything is touched"),
-    Phase("rollback", "Decide which release to go back to", (ROLLBACK,)),
-    Phase("prepare", "Install what the hosts lack"),
+    Phase("rollback", "Which release to go back to", (ROLLBACK,)),
+    Phase("prepare", "What the hosts lack"),
     Phase("backup", "Back up"),
     Phase("build", "Build and ship"),
     Phase("migrate", "Migrate"),

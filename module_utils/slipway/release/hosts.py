@@ -1,6 +1,9 @@
 # Copyright: (c) slipway contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What each host does in a release: decided here, once, for all phases; playbooks read `release_this.hosts[<name>]`."""
+"""What each host does in a release: decided here, once, for all phases; playbooks read `release_this.hosts[<name>]`.
+
+Which services an app host runs is `System.released_on` in `model/system.py`.
+"""
 
 from __future__ import annotations
 

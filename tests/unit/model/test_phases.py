@@ -18,6 +18,8 @@ def imported(playbook: str) -> list[str]:
     plays = yaml.safe_load((ROOT / playbook).read_text())
     names = [Path(play["ansible.builtin.import_playbook"]).stem for play in plays]
     assert names[0] == "fleet"
+    titles = {phase.name: phase.title for phase in phases.PHASES}
+    assert [play["name"] for play in plays[1:]] == [titles[name] for name in names[1:]]
     assert [play["tags"] for play in plays[1:]] == [[name] for name in names[1:]]
     return names[1:]
 
