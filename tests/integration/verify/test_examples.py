@@ -142,10 +142,15 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviews]:
         system.remove()
 
 
-def test_reviews(reviews: Reviews) -> None:
+def reviews_checks(release: str) -> dict[str, Any]:
+    """The checks of the reference system, where it was told nothing of a release: it then calls itself by its revision."""
     path = ROOT / "inventories/prod/group_vars/all/checks.yml"
-    variables = declared(path, vault_admin_api_key=ENVIRONMENT["ADMIN_API_KEY"])
+    return declared(path, vault_admin_api_key=ENVIRONMENT["ADMIN_API_KEY"], release_version=release)
+
+
+def test_reviews(reviews: Reviews) -> None:
     web = reviews.service("web")
+    variables = reviews_checks(web.ask("/version").json["release"])
     time.sleep(1)
     assert (
         verify(variables, "https://reviews.example.test".replace("https", "http"), f"{web.address}:8000")
@@ -154,9 +159,8 @@ def test_reviews(reviews: Reviews) -> None:
 
 
 def test_a_release_with_a_broken_route_is_noticed(reviews: Reviews) -> None:
-    path = ROOT / "inventories/prod/group_vars/all/checks.yml"
-    variables = {**declared(path, vault_admin_api_key=ENVIRONMENT["ADMIN_API_KEY"]), "verify_load": []}
     broken = reviews.start("broken-route")
     broken.wait("healthy", 60)
+    variables = {**reviews_checks(broken.ask("/version").json["release"]), "verify_load": []}
     problems = verify(variables, "http://reviews.example.test", f"{broken.address}:8000")
     assert problems and "-> 500" in "\n".join(problems)
