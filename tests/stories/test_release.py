@@ -42,6 +42,18 @@ def test_first_release_on_empty_hosts_and_then_nothing_to_do(reviews: System) ->
     assert reviews.records("app1")[0]["images"] == record["images"]
 
 
+def test_a_backup_is_made_when_it_is_asked_for(reviews: System) -> None:
+    ship(reviews, "v1")
+    listed = "ls /var/lib/slipway/reviews/backups"
+    before, running = on("data1", listed).split(), reviews.containers("app1")
+    done = reviews.run("playbooks/backup.yml")
+    assert done.code == 0, done.output[-4000:]
+    (made,) = set(on("data1", listed).split()) - set(before)
+    assert '"verified": true' in on("data1", f"cat /var/lib/slipway/reviews/backups/{made}/status.json")
+    assert reviews.containers("app1") == running and reviews.version() == "1.0.0"
+    assert all(record.get("verdict") for record in reviews.records()), "no release was begun for it"
+
+
 def test_a_container_that_was_restarted_once_is_no_reason_to_take_down_what_serves(reviews: System) -> None:
     ship(reviews, "v1")
     name = next(name for name in reviews.containers("app1") if "-web-1" in name)
