@@ -173,7 +173,7 @@ def test_a_rollback_is_judged_by_the_checks_of_the_release_it_goes_to(
     ship(reviews, "v1")
     shutil.copytree(ROOT / "inventories/prod", tmp_path / "prod")
     checks = tmp_path / "prod/group_vars/all/checks.yml"
-    pinned = "verify_checks:\n  - name: version\n    http: /version\n    expect: {json: {version: 2.0.0}}\n"
+    pinned = "verify_checks:\n  - name: pinned\n    http: /version\n    expect: {json: {version: 2.0.0}}\n"
     checks.write_text(checks.read_text().replace("verify_checks:\n", pinned, 1))
     newer = System(inventory=str(tmp_path / "prod"))
     assert (done := newer.deploy("v2")).code == 0, done.output[-4000:]
@@ -186,4 +186,4 @@ def test_a_rollback_is_judged_by_the_checks_of_the_release_it_goes_to(
     asked = reviews.run("playbooks/verify.yml", verify_load=[])
     assert asked.code == 0 and "the scan is counted" in asked.output, asked.output[-3000:]
     asked = newer.run("playbooks/verify.yml")
-    assert asked.code != 0 and "version" in asked.output.split("verdict")[0], asked.output[-3000:]
+    assert asked.code != 0 and "pinned" in asked.output.split("verdict")[0], asked.output[-3000:]
