@@ -33,6 +33,12 @@ def test_an_older_nginx_has_http2_as_a_parameter(version: str) -> None:
     assert site.for_nginx(plain, version) == plain
 
 
+@pytest.fixture(autouse=True)
+def _nginx_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """These run as root on machines that have an nginx: its settings are not theirs to write."""
+    monkeypatch.setattr(site, "NGINX", tmp_path_factory.mktemp("nginx") / "nginx.conf")
+
+
 class Host:
     """Answers every command with 0, those that begin with `failing` with 1."""
 
@@ -61,6 +67,16 @@ def test_nginx_is_reloaded_where_its_files_changed_and_only_there(tmp_path: Path
     again = Host()
     assert serve(again, path, "server {}\n")["changed"] is False
     assert "systemctl reload nginx" not in again.ran
+
+
+def test_nginx_itself_gets_room_for_the_connections(tmp_path: Path) -> None:
+    site.NGINX.write_text("worker_processes auto;\nevents {\n    worker_connections 768;\n}\n")
+    first = serve(Host(), tmp_path / "shop.conf", "server {}\n")
+    assert first["written"] == [str(tmp_path / "shop.conf"), str(site.NGINX)]
+    assert site.NGINX.read_text() == (
+        "worker_processes auto;\nworker_rlimit_nofile 32768;\nevents {\n    worker_connections 8192;\n}\n"
+    )
+    assert serve(Host(), tmp_path / "shop.conf", "server {}\n")["changed"] is False
 
 
 def test_what_nginx_refuses_is_put_back(tmp_path: Path) -> None:
