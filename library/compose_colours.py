@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compose_colours
 short_description: Run the colours of a system on this host, and the workers of one of them
+extends_documentation_fragment: [fence]
 description:
   - A system has two sets of stateless containers, blue and green, each a Compose project of its own. This module brings a
     host to the state that is asked for, in an order that is safe to interrupt.
@@ -92,11 +93,16 @@ logs:
   description: Last lines of each container that did not become ready, by name.
   returned: on failure
   type: dict
+lost:
+  description: Who has the system now.
+  returned: when this run has lost it
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway.compose.colours import bring
 from ansible.module_utils.slipway.compose.project import ProjectError
+from ansible.module_utils.slipway.host.fence import OPTION, Lost
 from ansible.module_utils.slipway.host.lock import Busy
 from ansible.module_utils.slipway.model.colours import COLOURS
 
@@ -114,6 +120,7 @@ def main() -> None:
             "timeout": {"type": "int", "default": 120},
             "wait": {"type": "bool", "default": True},
             "settled": {"type": "float", "default": 2},
+            "fence": OPTION,
         },
         supports_check_mode=True,
     )
@@ -121,6 +128,8 @@ def main() -> None:
         result = bring(module.run_command, module.get_bin_path, module.params, module.check_mode)
     except (ProjectError, Busy) as error:
         module.fail_json(msg=str(error), logs=getattr(error, "logs", {}))
+    except Lost as error:
+        module.fail_json(msg=str(error), **error.result)
     module.exit_json(**result)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compose_stateful
 short_description: Run those services of a system that keep data
+extends_documentation_fragment: [fence]
 description:
   - Starts the stateful services of a system on this host where they do not run, and waits until they are ready.
   - Containers whose configuration has changed are kept as they are and reported as a gate, unless O(recreate) says otherwise,
@@ -57,11 +58,16 @@ logs:
   description: Last lines of each container that did not become ready, by name.
   returned: on failure
   type: dict
+lost:
+  description: Who has the system now.
+  returned: when this run has lost it
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway.compose.project import ProjectError
 from ansible.module_utils.slipway.compose.stateful import ensure
+from ansible.module_utils.slipway.host.fence import OPTION, Lost, see
 
 
 def main() -> None:
@@ -72,13 +78,17 @@ def main() -> None:
             "recreate": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
             "settled": {"type": "float", "default": 2},
+            "fence": OPTION,
         },
         supports_check_mode=True,
     )
     try:
+        see(None if module.check_mode else module.params["fence"])
         result = ensure(module.run_command, module.params, module.check_mode)
     except ProjectError as error:
         module.fail_json(msg=str(error), logs=error.logs)
+    except Lost as error:
+        module.fail_json(msg=str(error), **error.result)
     module.exit_json(**result)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: edge_site
 short_description: Give nginx a configuration it accepts, or leave the one it has
+extends_documentation_fragment: [fence]
 description:
   - Starts nginx where it does not run, writes configuration files for it, has C(nginx -t) judge the whole, and reloads nginx
     where something changed. Where nginx refuses the files, they are put back as they were and the module fails with its words.
@@ -48,10 +49,15 @@ written:
   description: Paths of the files that changed.
   returned: always
   type: list
+lost:
+  description: Who has the system now.
+  returned: when this run has lost it
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway.edge.site import SiteError, serve
+from ansible.module_utils.slipway.host.fence import OPTION, Lost, see
 
 
 def main() -> None:
@@ -60,13 +66,17 @@ def main() -> None:
         argument_spec={
             "files": {"type": "list", "elements": "dict", "required": True, "options": one},
             "worker_connections": {"type": "int", "default": 8192},
+            "fence": OPTION,
         },
         supports_check_mode=True,
     )
     try:
+        see(None if module.check_mode else module.params["fence"])
         result = serve(module.run_command, module.get_bin_path, module.params, module.check_mode)
     except SiteError as error:
         module.fail_json(msg=str(error), rc=error.code)
+    except Lost as error:
+        module.fail_json(msg=str(error), **error.result)
     module.exit_json(**result)
 
 

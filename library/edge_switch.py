@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: edge_switch
 short_description: Turn the edge to a colour, and see through the edge that it has turned
+extends_documentation_fragment: [fence]
 description:
   - Turns the edge of a system to O(colour) with one atomic file operation, then asks the edge until O(requests) answers
     in a row came from that colour. Where that is not seen within O(timeout) it is turned back, and the module fails.
@@ -52,6 +53,14 @@ options:
         description: What is asked for.
         type: str
         default: /
+  only_see:
+    description: Turn nothing; fail where the edge does not point at O(colour), or its answers do not come from there.
+    type: bool
+    default: false
+  any_server:
+    description: One of O(servers) that answers is enough, as for the way back while a host is lost.
+    type: bool
+    default: false
   timeout:
     description: Seconds until the new colour must answer.
     type: float
@@ -83,6 +92,10 @@ before:
   description: The colour it pointed at before.
   returned: always
   type: str
+serves:
+  description: Whether the edge gives answers below 500 all the same, from whichever colour.
+  returned: when it was not turned, or turned back
+  type: bool
 flip_ms:
   description: Milliseconds from the call until the flag was turned.
   returned: when it was turned
@@ -95,11 +108,16 @@ requests:
   description: How many requests that took.
   returned: when it was asked
   type: int
+lost:
+  description: Who has the system now.
+  returned: when this run has lost it
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway.edge.ask import EdgeError
 from ansible.module_utils.slipway.edge.switch import turn
+from ansible.module_utils.slipway.host.fence import OPTION, Lost
 from ansible.module_utils.slipway.model.colours import COLOURS
 
 
@@ -115,14 +133,17 @@ def main() -> None:
             "path": {"type": "str", "default": "/"},
             "requests": {"type": "int", "default": 8},
             "servers": {"type": "list", "elements": "dict", "default": [], "options": server},
+            "only_see": {"type": "bool", "default": False},
+            "any_server": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 10},
             "back_on_failure": {"type": "bool", "default": True},
+            "fence": OPTION,
         },
         supports_check_mode=True,
     )
     try:
         result = turn(module.params, module.check_mode)
-    except EdgeError as error:
+    except (EdgeError, Lost) as error:
         module.fail_json(msg=str(error), **error.result)
     module.exit_json(**result)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_ship
 short_description: Bring images from the controller's engine to a host's, without a registry
+extends_documentation_fragment: [fence]
 description:
   - Asks the host which of the images and layers it has. An image that is there only gets its tag.
   - Otherwise an archive of the missing images, without the layers the host has, is compressed, sent over
@@ -151,9 +152,14 @@ report:
   description: The figures above for the release's report, section C(build).
   returned: success
   type: dict
+lost:
+  description: Who has the system now.
+  returned: when this run has lost it
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway.host.fence import OPTION, Lost, see
 from ansible.module_utils.slipway.images.engine import DockerError
 from ansible.module_utils.slipway.images.host import step
 
@@ -183,14 +189,18 @@ def main() -> None:
             "registry": {"type": "dict", "options": REGISTRY},
             "step": {"type": "str", "choices": ["probe", "load", "pull"], "default": "probe"},
             "archive": {"type": "str"},
+            "fence": OPTION,
         },
         supports_check_mode=True,
     )
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
     try:
+        see(None if module.check_mode else module.params["fence"])
         result = step(module.run_command, module.params, module.check_mode)
     except (DockerError, OSError) as error:
         module.fail_json(msg=str(error))
+    except Lost as error:
+        module.fail_json(msg=str(error), **error.result)
     module.exit_json(**result)
 
 

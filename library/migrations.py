@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: migrations
 short_description: Run an application's database migrations once, and put the schema back where that is safe
+extends_documentation_fragment: [fence]
 description:
   - Runs the application's own migration tool in a one-shot container of a Compose service, with lock and
     statement timeouts for the server, by one runner at a time.
@@ -247,6 +248,10 @@ report:
   description: The section C(migrations) of the release's report.
   type: dict
   returned: always
+lost:
+  description: Who has the system now.
+  returned: when this run has lost it
+  type: dict
 """
 
 import re
@@ -255,6 +260,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.slipway.compose.oneshot import Compose, ComposeError
+from ansible.module_utils.slipway.host.fence import OPTION, Lost, see
 from ansible.module_utils.slipway.migrate.look import looked, planned, report
 from ansible.module_utils.slipway.migrate.run import MigrationError, Migrations, Options
 from ansible.module_utils.slipway.migrate.tools import TOOLS, choose
@@ -289,6 +295,7 @@ SPEC: dict[str, Any] = {
     "lock_timeout": {"type": "str", "default": "2s"},
     "statement_timeout": {"type": "str", "default": "1h"},
     "retries": {"type": "int", "default": 3},
+    "fence": OPTION,
     "lock_wait": {"type": "int", "default": 60},
     "with_sql": {"type": "bool", "default": False},
     "revisions": {"type": "list", "elements": "dict"},
@@ -326,10 +333,14 @@ def main() -> None:
     result: dict[str, Any] = {}
     try:
         with migrations.alone():
+            # Whoever was waited for here may have been the run that has it now.
+            see(None if module.check_mode else params["fence"])
             if params["state"] == "info" or module.check_mode:
                 result = looked(migrations, params)
             else:
                 result = migrations.upgrade() if params["state"] == "upgraded" else migrations.revert()
+    except Lost as error:
+        module.fail_json(msg=str(error), gates=[], **error.result)
     except (MigrationError, ComposeError) as error:
         if module.check_mode:
             # In a plan the new image need not be there yet, nor, the first time, the server.

@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: pg_backup
 short_description: Back up a PostgreSQL database, restore it on trial and compare
+extends_documentation_fragment: [fence]
 description:
   - Dumps one database in the snapshot of a manifest (rows and an order-independent checksum of each table,
     sequences,
@@ -127,12 +128,17 @@ report:
   description: The section C(backup) of the release's report.
   type: dict
   returned: when there is a backup
+lost:
+  description: Who has the system now.
+  returned: when this run has lost it
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.slipway.backup.programs import ProgramError
 from ansible.module_utils.slipway.backup.run import BackupError, back_up
 from ansible.module_utils.slipway.backup.store import StoreError
+from ansible.module_utils.slipway.host.fence import OPTION, Lost, see
 from ansible.module_utils.slipway.postgres.login import LOGIN_SPEC, PSYCOPG_IMPORT_ERROR
 
 
@@ -147,15 +153,19 @@ def main() -> None:
             "client_image": {"type": "str", "default": "auto"},
             "keep": {"type": "int", "default": 7},
             "files": {"type": "list", "elements": "path", "default": []},
+            "fence": OPTION,
         },
         supports_check_mode=True,
     )
     if PSYCOPG_IMPORT_ERROR and not module.check_mode:
         module.fail_json(msg=missing_required_lib("psycopg >= 3.1"), exception=PSYCOPG_IMPORT_ERROR)
     try:
+        see(None if module.check_mode else module.params["fence"])
         result = back_up(module.params, module.check_mode)
     except (BackupError, StoreError, ProgramError) as error:
         module.fail_json(msg=str(error), gates=getattr(error, "gates", []))
+    except Lost as error:
+        module.fail_json(msg=str(error), gates=[], **error.result)
     module.exit_json(**result)
 
 

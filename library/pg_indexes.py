@@ -18,7 +18,7 @@ description:
   - Long transactions that would hold up a build are named before it starts.
   - With the action plugin of the same name, progress is shown while a build runs, and a build survives the
     controller; a later run waits for it and reports its result.
-extends_documentation_fragment: [pg_connection]
+extends_documentation_fragment: [pg_connection, fence]
 options:
   indexes:
     description:
@@ -274,11 +274,16 @@ report:
   description: The section C(indexes) of the release report.
   returned: always
   type: dict
+lost:
+  description: Who has the system now.
+  returned: when this run has lost it
+  type: dict
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.slipway.host.fence import OPTION, Lost, see
 from ansible.module_utils.slipway.indexes.ensure import ensure, unseen
 from ansible.module_utils.slipway.postgres.connect import PSYCOPG_ERROR, connection_arguments
 from ansible.module_utils.slipway.postgres.sql import Refused
@@ -310,6 +315,7 @@ ARGUMENTS: dict[str, Any] = {
     "max_wait": {"type": "int", "default": 600},
     "concurrently": {"type": "bool", "default": True},
     "retries": {"type": "int", "default": 1},
+    "fence": OPTION,
     "parallel": {"type": "int", "default": 2},
     "settings": {"type": "dict", "default": {}},
     "release": {"type": "str"},
@@ -329,9 +335,12 @@ def main() -> None:
         reason = "(version 3; Debian: python3-psycopg)"
         module.fail_json(msg=missing_required_lib("psycopg", reason=reason), exception=PSYCOPG_ERROR)
     try:
+        see(None if module.check_mode else module.params["fence"])
         result = ensure(module.params, module.check_mode)
     except Refused as error:
         module.fail_json(msg=str(error), indexes=[], failed_indexes=[], blockers=[], gates=[])
+    except Lost as error:
+        module.fail_json(msg=str(error), indexes=[], failed_indexes=[], blockers=[], gates=[], **error.result)
     for warning in result.pop("warnings"):
         module.warn(warning)
     if result["failed_indexes"]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release_files
 short_description: Write the files of a release in one call
+extends_documentation_fragment: [fence]
 description:
   - Writes files, each in full and renamed into place. Files that are right already are left alone.
   - Contents appear in no result; C(--diff) shows those of O(files), never those of O(secret_files).
@@ -65,6 +66,10 @@ written:
   description: Paths that changed.
   returned: always
   type: list
+lost:
+  description: Who has the system now.
+  returned: when this run has lost it
+  type: dict
 """
 
 import base64
@@ -72,6 +77,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway.host.fence import OPTION, Lost, see
 from ansible.module_utils.slipway.model.durable import write_atomically
 
 
@@ -100,10 +106,15 @@ def main() -> None:
             "base64": {"type": "list", "elements": "str", "default": []},
             "executable": {"type": "list", "elements": "str", "default": []},
             "hidden": {"type": "list", "elements": "str", "default": []},
+            "fence": OPTION,
         },
         supports_check_mode=True,
     )
     arguments = module.params
+    try:
+        see(None if module.check_mode else arguments["fence"])
+    except Lost as error:
+        module.fail_json(msg=str(error), **error.result)
     written: list[str] = []
     diff: list[dict[str, str]] = []
     secret = arguments["secret_files"]

@@ -46,6 +46,14 @@ options:
     type: list
     elements: str
     default: []
+  takeover:
+    description: Take the lock from whoever has it, alive or not. That run then changes nothing more, on any host.
+    type: bool
+    default: false
+  generation:
+    description: The number of this run, one higher than any host knows; it becomes its fence.
+    type: int
+    default: 0
 attributes:
   check_mode: {support: full, details: In check mode nothing is taken; a lock that is held is reported as a warning.}
   diff_mode: {support: none}
@@ -66,6 +74,10 @@ holder:
   description: Who holds the lock (before this call, with O(state=read)).
   returned: always
   type: dict
+fence:
+  description: What this run hands to every module that changes a host, to be refused once somebody else has the system.
+  returned: when the lock was taken
+  type: dict
 taken_over_from:
   description: The holder it was taken over from.
   returned: when it was taken over
@@ -79,12 +91,26 @@ from ansible.module_utils.slipway.release import records as core
 from ansible.module_utils.slipway.release.lock import Held, Lock
 
 
-def describe(holder: dict[str, Any], age: float, phase: str) -> str:
+def describe(holder: dict[str, Any], age: float, phase: str, stopped: bool) -> str:
     """Say who holds the lock, for the person who is kept waiting."""
     return (
         f"{holder.get('owner', 'somebody')} on {holder.get('controller', 'an unknown machine')}"
         f" ({holder.get('command', 'unknown command')}, phase {phase}, since {holder.get('since', 'unknown')},"
-        f" last heartbeat {age:.0f} s ago)"
+        f" last heartbeat {age:.0f} s ago{', stopped as by Ctrl-Z' if stopped else ''})"
+    )
+
+
+def what_to_do(stopped: bool, ttl: int) -> str:
+    """Say how the lock becomes free."""
+    over = (
+        "take it over, which ends that run for good: the same command with "
+        """-e '{"release_takeover": true}'"""
+    )
+    if stopped:
+        return f"That run is stopped and waits for its terminal: continue it there (fg), or {over}"
+    return (
+        f"Wait until it is done; a lock whose holder has died is taken over after {ttl} s without a heartbeat."
+        f" Where it hangs, {over}"
     )
 
 
@@ -100,6 +126,8 @@ def main() -> None:
             "ttl": {"type": "int", "default": 20},
             "wait": {"type": "int", "default": 3},
             "steal_in": {"type": "list", "elements": "str", "default": []},
+            "takeover": {"type": "bool", "default": False},
+            "generation": {"type": "int", "default": 0},
         },
         required_if=[("state", "held", ["token"]), ("state", "free", ["token"])],
         supports_check_mode=True,
@@ -109,30 +137,34 @@ def main() -> None:
     lock = Lock(releases.root / "lock.json", arguments["ttl"])
     found = lock.holder()
     phase = (core.unfinished(releases.all()) or {}).get("phase", "preflight")
+    stopped = lock.stopped()
     result: dict[str, Any] = {"changed": False, "holder": found[0] if found else None, "path": str(lock.path)}
     if arguments["state"] == "free":
         module.exit_json(**{**result, "changed": not module.check_mode and lock.release(arguments["token"])})
     if arguments["state"] == "read" or module.check_mode:
         if found and found[1] <= arguments["ttl"] and arguments["state"] == "held":
             module.warn(
-                f"A deploy would stop here: the lock is held by {describe(found[0], found[1], phase)}."
+                f"A deploy would stop here: the lock is held by {describe(found[0], found[1], phase, stopped)}."
             )
         module.exit_json(**result)
     me = {key: arguments[key] for key in ("token", "owner", "controller", "command")}
     try:
-        gone = lock.acquire(me, arguments["wait"], steal=phase in arguments["steal_in"])
+        steal = arguments["takeover"] or phase in arguments["steal_in"]
+        gone = lock.acquire(me, arguments["wait"], steal=steal)
     except Held as held:
         module.fail_json(
             msg=f"Another release of {releases.root.name} is under way: the lock is held by"
-            f" {describe(held.holder, held.age, phase)}.\nNothing was touched. Wait until it is done; a lock whose holder"
-            f" has died is taken over after {arguments['ttl']} s without a heartbeat.",
+            f" {describe(held.holder, held.age, phase, stopped)}.\nNothing was touched. {what_to_do(stopped, arguments['ttl'])}",
             **result,
         )
     if gone:
         result["taken_over_from"] = gone
         if gone.get("token") != arguments["token"]:
-            module.warn(f"The lock was taken over from {describe(gone, found[1] if found else 0, phase)}.")
-    module.exit_json(**{**result, "holder": me})
+            module.warn(
+                f"The lock was taken over from {describe(gone, found[1] if found else 0, phase, stopped)}."
+            )
+    fence = {**me, "root": str(releases.root), "generation": arguments["generation"]}
+    module.exit_json(**{**result, "holder": me, "fence": fence})
 
 
 if __name__ == "__main__":

@@ -24,14 +24,27 @@ options:
     default: deploy
     type: str
   records:
-    description: The release records of the host that leads.
+    description: The release records, what all hosts know together.
     type: list
     elements: dict
     required: true
   edge:
-    description: The colour the edge points at.
+    description: The colour that is live, which a new release leaves alone; before there is one, where the edge points.
     type: str
     required: true
+  bare:
+    description: App hosts that have nothing of the live release any more. They are a reason to ship.
+    type: list
+    elements: str
+    default: []
+  emptied:
+    description: Hosts that keep data and have none any more, by service. Fails unless the services are in O(moved).
+    type: dict
+    default: {}
+  alone:
+    description: With V(join), the phase that is run alone; fails where it may not begin. Empty is for who settles a release.
+    type: str
+    default: ""
   wanted:
     description: Id of the release to go back to; empty means the one that was live before.
     type: str
@@ -117,12 +130,14 @@ release:
     servers: {description: "Addresses as host:port, by web service and colour.", type: dict}
     upstreams: {description: "The same as nginx is told: in the other colour those of the release before.", type: dict}
     probes: {description: "C(address) and C(path) that must answer before an edge turns to it.", type: list, elements: dict}
+    back_probes: {description: The same of the release before., type: list, elements: dict}
     directories: {description: "Directory of the files on the hosts, by colour.", type: dict}
     app_hosts: {description: "C(address) and C(services) of each host that runs it, by host.", type: dict}
     previous_app_hosts: {description: Hosts of the inventory that run the release before., type: list, elements: str}
     colour_hosts: {description: Hosts that run either., type: list, elements: str}
     stateful_on: {description: "Host of each stateful service, by service.", type: dict}
     database_host: {description: Host from which the database is looked after., type: str}
+    members: {description: Every host of the inventory., type: list, elements: str}
     hosts:
       description: What each host does, by host.
       type: dict
@@ -154,7 +169,11 @@ release:
     workers_move: {description: Workers end on one host and start on another., type: bool}
     keep_warm: {description: The old colour goes on running., type: bool}
     started_at: {description: "When, in UTC.", type: str}
-    phase: {description: The phase it has come to., type: str}
+    phase: {description: The phase that was begun last., type: str}
+    passed: {description: The last phase that was run alone and passed., type: str}
+    run: {description: Token of the run that began the phase., type: str}
+    generation: {description: "Number of the run that began the release: its place in time.", type: int}
+    written: {description: Number of the run that wrote the record., type: int}
     verdict: {description: "V(live), V(rolled_back), V(abandoned) or V(inconclusive); null while it is under way.", type: str}
     reason: {description: Why it ended so., type: str}
     ended_at: {description: "When, in UTC.", type: str}

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release_record
 short_description: Read and write what a host knows of its releases
+extends_documentation_fragment: [fence]
 description:
   - Reads and writes the release records of a system, one file for each release, O(root)C(/releases/<id>/record.json).
 options:
@@ -17,18 +18,20 @@ options:
     description:
       - V(read) changes nothing.
       - V(begun) writes the record of a release that starts, O(data) being its content, and makes the directories of the system.
-      - V(phase) notes that the release has reached O(phase), and merges O(data).
+      - V(fenced) takes the fence of the host for O(fence), which ends every run with a lower number here.
+      - V(phase) notes that the release has reached O(phase), where it may, and merges O(data).
+      - V(passed) notes that O(phase), which was run alone, has passed.
       - V(closed) ends the release with O(verdict), and removes the oldest releases beyond O(keep) that nothing needs,
         with the images that only they had.
-      - V(synced) makes the records equal to O(records), those of the host that leads; none is removed.
-    choices: [read, begun, phase, closed, synced]
+      - V(synced) writes those of O(records), what all hosts know together, of which this host has an older copy or none.
+    choices: [read, fenced, begun, phase, passed, closed, synced]
     default: read
     type: str
   release:
     description: Id of the release.
     type: str
   phase:
-    description: Name of the phase, with O(state=phase).
+    description: Name of the phase, with O(state=begun), O(state=phase) and O(state=passed).
     type: str
   verdict:
     description: How the release ended, with O(state=closed).
@@ -42,7 +45,7 @@ options:
     type: dict
     default: {}
   records:
-    description: All records of the leading host, with O(state=synced).
+    description: What all hosts know together, with O(state=synced).
     type: list
     elements: dict
     default: []
@@ -50,10 +53,6 @@ options:
     description: Number of releases that are kept, with O(state=closed); 0 keeps all.
     type: int
     default: 0
-  token:
-    description: With O(state=phase), fail where the lock C(<root>/lock.json) is no longer held under this token.
-    type: str
-    no_log: false
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
@@ -86,18 +85,46 @@ unfinished:
   description: The newest record without a verdict, null where there is none.
   returned: always
   type: dict
-outcome:
-  description: How every release ended, for comparison between hosts (times and phases differ).
-  returned: always
-  type: list
 edge:
   description: The colour the edge points at, as far as this host has an edge.
   returned: always
   type: str
-settlement:
-  description: How the unfinished release is to be settled (C(abandon), C(switch_back), C(complete)), null where there is none.
+damaged:
+  description: Ids of the releases whose record is here and can't be read.
+  returned: always
+  type: list
+fence:
+  description: Who may change this host, with C(generation), 0 where nobody ever did.
+  returned: always
+  type: dict
+lock:
+  description: Who holds a lock that lies here, as C(holder), and how many seconds ago it was touched, as C(age).
+  returned: always
+  type: dict
+watches:
+  description: What each watch on this host has come to, by release.
+  returned: always
+  type: dict
+files:
+  description: Ids of the releases whose files are here.
+  returned: always
+  type: list
+stateful:
+  description: Whether the files of services that keep data are here.
+  returned: always
+  type: bool
+traces:
+  description: Containers and volumes of the system, looked for where there is no record.
+  returned: always
+  type: list
+root:
+  description: The directory of the system.
   returned: always
   type: str
+lost:
+  description: Who has the system now, null where it is this run.
+  returned: always
+  type: dict
 removed:
   description: Ids of the releases that were removed.
   returned: state is closed
@@ -109,6 +136,8 @@ removed_images:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.slipway.host.fence import OPTION, Lost
+from ansible.module_utils.slipway.release.entry import NotYet
 from ansible.module_utils.slipway.release.host_records import keep
 from ansible.module_utils.slipway.release.records import VERDICTS, ReleaseError
 
@@ -120,7 +149,7 @@ def main() -> None:
             "state": {
                 "type": "str",
                 "default": "read",
-                "choices": ["read", "begun", "phase", "closed", "synced"],
+                "choices": ["read", "fenced", "begun", "phase", "passed", "closed", "synced"],
             },
             "release": {"type": "str"},
             "phase": {"type": "str"},
@@ -129,19 +158,23 @@ def main() -> None:
             "data": {"type": "dict", "default": {}},
             "records": {"type": "list", "elements": "dict", "default": []},
             "keep": {"type": "int", "default": 0},
-            "token": {"type": "str", "no_log": False},
+            "fence": OPTION,
         },
         required_if=[
+            ("state", "fenced", ["fence"]),
             ("state", "begun", ["release"]),
             ("state", "phase", ["release"]),
+            ("state", "passed", ["release", "phase"]),
             ("state", "closed", ["release", "verdict"]),
         ],
         supports_check_mode=True,
     )
     try:
         result = keep(module.params, module.run_command, module.get_bin_path, module.check_mode)
-    except ReleaseError as error:
+    except (ReleaseError, NotYet) as error:
         module.fail_json(msg=str(error))
+    except Lost as error:
+        module.fail_json(msg=str(error), **error.result)
     module.exit_json(**result)
 
 

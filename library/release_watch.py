@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release_watch
 short_description: Watch a release from the edge, and turn the edge back when it fails
+extends_documentation_fragment: [fence]
 description:
   - Probes the public address on the edge host for O(seconds). O(failures) bad answers in a row turn the edge back to
     O(previous_colour) at once, whether or not a controller is there.
@@ -44,6 +45,20 @@ options:
     description: Whether the edge speaks TLS there.
     type: bool
     default: true
+  servers:
+    description: Servers of O(previous_colour). Where none of them answers, the edge stays as it is.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      address:
+        description: C(host:port), plain HTTP.
+        type: str
+        required: true
+      path:
+        description: What is asked for.
+        type: str
+        default: /
   seconds:
     description: Seconds for which it watches.
     type: float
@@ -92,18 +107,28 @@ slowest_ms:
   description: Slowest answer in milliseconds.
   returned: not in check mode
   type: float
+stays:
+  description: Why the edge was not turned back.
+  returned: when the other colour does not answer either
+  type: str
 turned_back_to:
   description: The colour the edge was turned back to.
   returned: when it was turned back
   type: str
+lost:
+  description: Who has the system now.
+  returned: when this run has lost it
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.slipway.edge.ask import EdgeError
 from ansible.module_utils.slipway.edge.watch import watch
+from ansible.module_utils.slipway.host.fence import OPTION, Lost
 
 
 def main() -> None:
+    server = {"address": {"type": "str", "required": True}, "path": {"type": "str", "default": "/"}}
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "required": True},
@@ -114,9 +139,11 @@ def main() -> None:
             "path": {"type": "str", "default": "/"},
             "port": {"type": "int", "default": 443},
             "tls": {"type": "bool", "default": True},
+            "servers": {"type": "list", "elements": "dict", "default": [], "options": server},
             "seconds": {"type": "float", "required": True},
             "interval": {"type": "float", "default": 0.5},
             "failures": {"type": "int", "default": 3},
+            "fence": OPTION,
         },
         supports_check_mode=True,
     )
@@ -127,7 +154,7 @@ def main() -> None:
         )
     try:
         result = watch(module.params)
-    except EdgeError as error:
+    except (EdgeError, Lost) as error:
         module.fail_json(msg=str(error), **error.result)
     module.exit_json(**result)
 

@@ -26,6 +26,7 @@ _UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_UTILS)
 
+from ansible.module_utils.slipway.host.fence import handed
 from ansible.module_utils.slipway.images.archive import ArchiveError
 from ansible.module_utils.slipway.images.cache import Parcel, parcel, push, resolve
 from ansible.module_utils.slipway.images.engine import DockerError
@@ -54,7 +55,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self.started = time.monotonic()
         self.vars = task_vars or {}
         self.host = self.vars.get("inventory_hostname", "host")
-        self.arguments = dict(self._task.args)
+        self.arguments = handed(self._task.args, self.vars)
         self.cache = Path(self.arguments.get("cache_dir") or "").expanduser().absolute()
         try:
             return {**result, **self.ship()}

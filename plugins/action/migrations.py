@@ -19,6 +19,7 @@ _UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_UTILS)
 
+from ansible.module_utils.slipway.host.fence import handed
 from ansible.module_utils.slipway.migrate import lint as migration_lint
 from ansible.module_utils.slipway.migrate import source as migration_source
 
@@ -32,7 +33,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Look, lint, and only then apply."""
         super().run(tmp, task_vars)
-        arguments = {k: v for k, v in self._task.args.items() if k not in OWN}
+        arguments = {k: v for k, v in handed(self._task.args, task_vars or {}).items() if k not in OWN}
         state = arguments.get("state", "info")
         source = str(self._task.args.get("source") or "")
         if self._task.check_mode and source:

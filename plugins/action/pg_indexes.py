@@ -25,6 +25,7 @@ _UTILS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_UTILS)
 
+from ansible.module_utils.slipway.host.fence import handed
 from ansible.module_utils.slipway.indexes.progress import Narrator, split_records
 
 display = Display()
@@ -47,6 +48,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Entry point."""
         result: dict[str, Any] = super().run(tmp, task_vars)
+        self._task.args = handed(self._task.args, task_vars or {})
         if self._task.check_mode or self._task.async_val:
             detached = bool(self._task.async_val) and not self._connection.has_native_async
             result.update(self._execute_module(task_vars=task_vars, wrap_async=detached))

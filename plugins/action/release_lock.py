@@ -56,16 +56,19 @@ class ActionModule(LeanAction):  # type: ignore[misc]
     def _beat(self, playbook: int, path: str, token: str) -> None:
         # Only our own lock is touched or removed: it may have been taken over meanwhile.
         quoted = shlex.quote(path)
+        note = shlex.quote(f"{path}.stopped")
         mine = f"exec 9> {quoted}.guard; flock 9; grep -qs {shlex.quote(token)} {quoted}"
         last = time.monotonic()
         while _alive(playbook):
             time.sleep(WATCH)
             if time.monotonic() - last >= HEARTBEAT:
                 last = time.monotonic()
+                # A run that was stopped, as by Ctrl-Z, lives; who waits for it is told so.
+                told = f"touch {note}" if _state(playbook) == "T" else f"rm -f {note}"
                 with contextlib.suppress(Exception):
-                    self._low_level_execute_command(f"{mine} && touch {quoted}")
+                    self._low_level_execute_command(f"{mine} && touch {quoted} && {told}")
         self._display.verbosity = 0  # nobody is left to display to
-        self._low_level_execute_command(f"{mine} && rm -f {quoted}")
+        self._low_level_execute_command(f"{mine} && rm -f {quoted} {note}")
 
 
 def _this_run() -> dict[str, str]:
@@ -83,7 +86,12 @@ def _this_run() -> dict[str, str]:
 
 
 def _alive(pid: int) -> bool:
+    return _state(pid) not in ("", "Z")
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process as proc(5) calls it, such as T for a stopped one; nothing where there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return ""

@@ -19,14 +19,18 @@ if _OURS not in ansible.module_utils.__path__:
 
 from ansible.module_utils.slipway.declaration.read import database_host
 from ansible.module_utils.slipway.release import facts, plan
+from ansible.module_utils.slipway.release.entry import NotYet
 from ansible.module_utils.slipway.release.hosts import Site
-from ansible.module_utils.slipway.release.records import ReleaseError
+from ansible.module_utils.slipway.release.records import ReleaseError, live
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "root": {"type": "path", "required": True},
     "kind": {"type": "str", "choices": ["deploy", "rollback", "join"], "default": "deploy"},
     "records": {"type": "list", "elements": "dict", "required": True},
     "edge": {"type": "str", "required": True},
+    "bare": {"type": "list", "elements": "str", "default": []},
+    "emptied": {"type": "dict", "default": {}},
+    "alone": {"type": "str", "default": ""},
     "wanted": {"type": "str", "default": ""},
     "force": {"type": "bool", "default": False},
     "keep_warm": {"type": "bool", "default": False},
@@ -53,7 +57,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = json.loads(json.dumps(validated))
         try:
             return {**result, "changed": False, **self._planned(arguments, task_vars or {})}
-        except (ReleaseError, plan.PlanError) as error:
+        except (ReleaseError, NotYet, plan.PlanError) as error:
             raise AnsibleActionFail(str(error)) from error
 
     def _planned(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -61,12 +65,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         site = _site(arguments, task_vars)
         rest = (site, arguments["root"], arguments["keep_warm"])
         if kind == "join":
-            return {"release": plan.taken_up(records, *rest)}
+            return {"release": plan.taken_up(records, *rest, phase=arguments["alone"] or None)}
+        plan.see_data_is_there(arguments["emptied"], live(records), arguments["moved"])
         if kind == "rollback":
             planned = plan.rollback(records, arguments["edge"], arguments["wanted"] or None)
         else:
             made_of, inputs = facts.of_deploy(arguments, records, task_vars)
-            planned = plan.deploy(records, arguments["edge"], made_of, inputs, arguments["force"])
+            planned = plan.deploy(
+                records, arguments["edge"], made_of, inputs, arguments["force"], arguments["bare"]
+            )
         release, nowhere = plan.whole(planned, records, *rest)
         shown = {key: release.get(key) for key in SHOWN}
         if not release["needed"]:

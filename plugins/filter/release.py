@@ -15,7 +15,8 @@ _OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _OURS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_OURS)
 
-from ansible.module_utils.slipway.release.words import ending, reason
+from ansible.module_utils.slipway.release.back import trouble
+from ansible.module_utils.slipway.release.words import ending, lost, reason
 
 
 def release_reason(hostvars: Mapping[str, Any], hosts: Iterable[str], phase: str) -> str:
@@ -23,9 +24,28 @@ def release_reason(hostvars: Mapping[str, Any], hosts: Iterable[str], phase: str
     return str(reason(phase, {host: hostvars[host].get("release_failure") for host in hosts}))
 
 
+def release_edge_trouble(
+    hostvars: Mapping[str, Any], edges: Iterable[str], release: Mapping[str, Any], phase: str
+) -> str:
+    """Return why not every edge is back: `hostvars | release_edge_trouble(groups.edge, release_this, <phase>)`."""
+    turned = {host: hostvars[host].get("release_edge") for host in edges}
+    return str(trouble(release["previous_colour"], turned, phase not in release["before_traffic"]))
+
+
+def release_lost(hostvars: Mapping[str, Any], hosts: Iterable[str], release: Mapping[str, Any]) -> str:
+    """Return who has the system now: `hostvars | release_lost(ansible_play_hosts_all, release_this)`; empty where it is ours."""
+    seen = [(hostvars[host].get("release_seen") or {}).get("lost") for host in hosts]
+    return next((lost(release, holder) for holder in seen if holder), "")
+
+
 class FilterModule:
     """What Jinja finds here."""
 
     def filters(self) -> dict[str, Callable[..., str]]:
         """Return the filters by name."""
-        return {"release_reason": release_reason, "release_ending": ending}
+        return {
+            "release_reason": release_reason,
+            "release_ending": ending,
+            "release_edge_trouble": release_edge_trouble,
+            "release_lost": release_lost,
+        }

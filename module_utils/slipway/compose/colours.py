@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..host import fence
 from ..host.lock import alone, detach, promise
 from ..model.colours import COLOURS
 from .project import Project, ProjectError, Run, changed, containers, public
@@ -36,6 +37,8 @@ def bring(
         return coming(colours, colours.containers())
     timeout = asked["timeout"]
     with alone(asked["name"], timeout) as lock:
+        # Whoever was waited for here may have been the run that has it now.
+        fence.see(asked.get("fence"))
         before = colours.containers()
         if colours.exclusive:
             promise(lock, timeout + longest_stop(before))

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from typing import Any
 
+from ..host import fence
 from . import flag
-from .ask import Address, EdgeError, confirm, unready
+from .ask import Address, EdgeError, ask, confirm, unready
 
 
 def turn(asked: dict[str, Any], check: bool = False) -> dict[str, Any]:
@@ -22,20 +24,24 @@ def turn(asked: dict[str, Any], check: bool = False) -> dict[str, Any]:
     result: dict[str, Any] = {"changed": False, "colour": before, "before": before}
     if not colour:
         return result
+    if asked.get("only_see") and before != colour:
+        raise EdgeError(f"The edge points at {before}, not at {colour}.", result)
     result["changed"] = before != colour
     result["diff"] = {"before": f"live: {before}\n", "after": f"live: {colour}\n"}
     if check:
         return result
+    fence.see(asked.get("fence"))
     missing = unready(asked["servers"], asked["domain"]) if result["changed"] else []
-    if missing:
+    if missing and (len(missing) == len(asked["servers"]) or not asked.get("any_server")):
         # Turning to a colour that is not there would be a failed request for everybody.
         raise EdgeError(
             f"The edge was not turned to {colour}: of its servers, these do not answer: {'; '.join(missing)}."
             f" It points at {before}.",
-            {**result, "changed": False},
+            {**result, "changed": False, "serves": _serves(asked)},
         )
     start = time.monotonic()
-    flag.point(directory, colour)
+    with fence.held(asked.get("fence")):
+        flag.point(directory, colour)
     result.update(colour=colour, flip_ms=_ms(start))
     if colour == "none" or not asked["domain"]:
         return result
@@ -45,9 +51,11 @@ def turn(asked: dict[str, Any], check: bool = False) -> dict[str, Any]:
     except EdgeError as error:
         if not asked["back_on_failure"]:
             raise EdgeError(str(error), result) from error
-        flag.point(directory, before)
+        with fence.held(asked.get("fence")):
+            flag.point(directory, before)
         raise EdgeError(
-            f"{error} The edge points at {before} again.", {**result, "colour": before}
+            f"{error} The edge points at {before} again.",
+            {**result, "colour": before, "serves": _serves(asked)},
         ) from error
     result["confirmed_ms"] = _ms(start)
     result["gates"] = [
@@ -59,6 +67,17 @@ def turn(asked: dict[str, Any], check: bool = False) -> dict[str, Any]:
         }
     ]
     return result
+
+
+def _serves(asked: dict[str, Any]) -> bool:
+    """Say whether the edge gives an answer below 500, whichever colour it comes from."""
+    if not asked["domain"]:
+        return False
+    try:
+        status, _ = ask(Address(asked["domain"], port=asked["port"], tls=asked["tls"], path=asked["path"]))
+    except (OSError, http.client.HTTPException):
+        return False
+    return status < 500
 
 
 def _ms(start: float) -> float:

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..host import fence
 from ..model.durable import write_atomically
 from . import flag
-from .ask import Address, EdgeError, ask
+from .ask import Address, EdgeError, ask, unready
 
 
 def watch(asked: dict[str, Any]) -> dict[str, Any]:
@@ -24,8 +25,14 @@ def watch(asked: dict[str, Any]) -> dict[str, Any]:
     root = Path(asked["root"])
     seen = probe(asked, root / "edge")
     result: dict[str, Any] = {"changed": False}
-    if seen["verdict"] == "fail" and asked["previous_colour"] != "none":
-        result["changed"] = flag.point(root / "edge", asked["previous_colour"])
+    gone = unready(asked.get("servers") or [], asked["domain"]) if seen["verdict"] == "fail" else []
+    if gone and len(gone) == len(asked["servers"]):
+        # Neither colour answers: what was seen is told, and a person decides.
+        seen["stays"] = f"of {asked['previous_colour']}, no server answers either: {'; '.join(gone)}"
+    elif seen["verdict"] == "fail" and asked["previous_colour"] != "none":
+        # A host may have been suspended since it asked last, and the edge be somebody else's by now.
+        with fence.held(asked.get("fence")):
+            result["changed"] = flag.point(root / "edge", asked["previous_colour"])
         result["diff"] = {
             "before": f"live: {asked['colour']}\n",
             "after": f"live: {asked['previous_colour']}\n",
@@ -45,6 +52,7 @@ def watch(asked: dict[str, Any]) -> dict[str, Any]:
         )
     if seen["verdict"] == "fail":
         back = f" The edge points at {seen['turned_back_to']} again." if "turned_back_to" in seen else ""
+        back = f" The edge stays as it is: {seen['stays']}." if "stays" in seen else back
         raise EdgeError(
             f"{asked['failures']} probes of {asked['path']} in a row failed, the last with {seen['last']}.{back}",
             result,
@@ -59,6 +67,7 @@ def probe(asked: dict[str, Any], flags: Path) -> dict[str, Any]:
     in_a_row = 0
     deadline = time.monotonic() + asked["seconds"]
     while time.monotonic() < deadline:
+        fence.see(asked.get("fence"))
         if flag.pointed_at(flags) != asked["colour"]:
             return {**seen, "verdict": "ended"}
         start = time.monotonic()

@@ -28,6 +28,7 @@ from ansible.module_utils import basic
 from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
+from ..host import fence
 from ..masking.names import MASK
 from ..masking.redactor import forms
 from .host import MARK
@@ -193,6 +194,8 @@ class LeanAction(ActionBase):  # type: ignore[misc]
     def lean(self, module: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a module with `arguments` on the task's host and return its result."""
         _, spec = prepared(module)
+        if "fence" in spec["argument_spec"]:
+            arguments = fence.handed(arguments, task_vars)
         validated = ModuleArgumentSpecValidator(
             spec["argument_spec"], **{key: spec[key] for key in _VALIDATION if key in spec}
         ).validate(json.loads(json.dumps(arguments, default=str)))

@@ -81,12 +81,14 @@ class Release(TypedDict, total=False):
     servers: dict[str, dict[str, list[str]]]  # addresses by service and colour
     upstreams: dict[str, dict[str, list[str]]]  # the same with those of the release before in its colour
     probes: list[dict[str, str]]
+    back_probes: list[dict[str, str]]  # the same of the release before
     directories: dict[str, str]  # by colour
     app_hosts: dict[str, dict[str, Any]]
     previous_app_hosts: list[str]
     colour_hosts: list[str]
     stateful_on: dict[str, str]
     database_host: str
+    members: list[str]  # every host of the inventory
     hosts: dict[str, HostPlan]
 
     # how it is done
@@ -100,7 +102,11 @@ class Release(TypedDict, total=False):
 
     # what became of it
     started_at: str
-    phase: str
+    phase: str  # the one that was begun last
+    passed: str  # the last one that was run alone and passed
+    run: str  # token of the run that began it
+    generation: int  # number of the run that began the release
+    written: int  # number of the run that wrote this
     verdict: str | None
     reason: str
     ended_at: str

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..edge.flag import pointed_at
+from ..host import fence
+from ..model.colours import COLOURS
+from . import entry
 from . import records as core
 from .lock import Lock
 
@@ -20,45 +23,55 @@ def keep(
 ) -> dict[str, Any]:
     """Write what `asked`, the options of release_record, says, and return what this host knows then.
 
-    `find` says where a program lies. With `check` nothing is written. Raises ReleaseError.
+    `find` says where a program lies. With `check` nothing is written. Raises ReleaseError, entry.NotYet, fence.Lost.
     """
     releases = core.Releases(asked["root"])
     result: dict[str, Any] = {"changed": False}
-    if asked["state"] != "read":
+    if asked["state"] == "fenced" and not check:
+        fence.take(asked["root"], asked["fence"])
+    elif asked["state"] not in ("read", "fenced"):
         to_write = _to_write(releases, asked)
         if not check:
-            if asked["state"] == "begun":
+            if asked["state"] in ("begun", "synced"):
                 releases.make_directories()
-            for record in to_write:
-                result["changed"] |= releases.write(record)
+            with fence.held(asked["fence"]):
+                for record in to_write:
+                    result["changed"] |= releases.write(record)
     if asked["state"] == "closed":
         result.update(_pruned(releases, 0 if check else asked["keep"], run, find))
         ended = releases.read(asked["release"])
         result["report"] = {"release": {key: ended.get(key) for key in ("id", "system", "verdict", "reason")}}
-    return {**result, **_known(releases)}
+    return {**result, **_known(releases, asked, run, find)}
 
 
 def _to_write(releases: core.Releases, asked: dict[str, Any]) -> list[core.Record]:
-    """Return the records that have to be written."""
+    """Return the records that have to be written, signed with the number of the run that writes them."""
     state, identifier = asked["state"], asked["release"]
-    if state == "begun":
-        begun = {"started_at": core.now(), "phase": "preflight", **core.kept(asked["data"])}
-        return [{**begun, "id": identifier}]
+    mine = asked["fence"] or {}
+    signed = {"written": mine["generation"]} if mine else {}
     if state == "synced":
         return list(asked["records"])
+    if state == "begun":
+        born = {"generation": mine["generation"], "run": mine["token"]} if mine else {}
+        kept = core.kept(asked["data"])
+        begun = {"started_at": core.now(), "phase": asked["phase"] or "preflight", **kept, **born, **signed}
+        return [{**begun, "id": identifier}]
     record = releases.read(identifier)
     if state == "phase":
-        if asked["token"] and not Lock(releases.root / "lock.json", 0).mine(asked["token"]):
-            raise core.ReleaseError(
-                f"The lock of {releases.root.name} was taken by somebody else, so release {identifier} goes no further. "
-                f"See who: cat {releases.root}/lock.json"
-            )
-        return [core.merge(record, {"phase": asked["phase"] or record["phase"], **asked["data"]})]
+        if asked["phase"]:
+            entry.see(record, asked["phase"], mine.get("token", ""))
+            begun = {"phase": asked["phase"], "run": mine.get("token", "")}
+        else:
+            begun = {}
+        return [{**core.merge(record, {**begun, **asked["data"]}), **signed}]
+    if state == "passed":
+        return [{**record, "passed": asked["phase"], **signed}]
     records = [
         {**other} if other["id"] != identifier else core.merge(record, asked["data"])
         for other in releases.all()
     ]
-    return core.closed(records, identifier, asked["verdict"], asked["reason"], core.now())
+    closed = core.closed(records, identifier, asked["verdict"], asked["reason"], core.now())
+    return [{**one, **signed} for one in closed]
 
 
 def _pruned(
@@ -73,25 +86,49 @@ def _pruned(
     }
 
 
-def _known(releases: core.Releases) -> dict[str, Any]:
-    """Return what this host knows of its releases."""
-    records = releases.all()
-    pending = core.unfinished(records)
-    colour = pointed_at(releases.root / "edge")
+def _known(
+    releases: core.Releases, asked: dict[str, Any], run: Run, find: Callable[[str], str | None]
+) -> dict[str, Any]:
+    """Return what this host knows of its releases, and what is seen of them here."""
+    records, damaged = releases.all(), releases.damaged()
+    lock = Lock(releases.root / "lock.json", 0).holder()
     return {
+        "root": str(releases.root),
         "records": records,
-        "outcome": [[one["id"], one.get("verdict"), bool(one.get("live_until"))] for one in records],
+        "damaged": damaged,
         "live": core.live(records),
-        "unfinished": pending,
-        "edge": colour,
-        "settlement": core.settlement(pending, colour, _watched(releases, pending["id"]))
-        if pending
-        else None,
+        "unfinished": core.unfinished(records),
+        "edge": pointed_at(releases.root / "edge"),
+        "fence": fence.read(releases.root),
+        "lost": fence.holder_instead_of(asked["fence"]),
+        "lock": {"holder": lock[0], "age": lock[1]} if lock else None,
+        "watches": _watches(releases),
+        "files": releases.files(),
+        "stateful": any((releases.root / "stateful").glob("*")),
+        "traces": [] if records or damaged else _traces(releases.root.name, run, find),
     }
 
 
-def _watched(releases: core.Releases, identifier: str) -> str | None:
-    """Return what the watch of a release has come to, None where it is not done."""
-    path = releases.directory(identifier) / "watch.json"
-    verdict: str | None = json.loads(path.read_text()).get("verdict") if path.exists() else None
-    return verdict
+def _watches(releases: core.Releases) -> dict[str, str]:
+    """Return what each watch has come to, by release; one whose result can't be read is `damaged`."""
+    found = {}
+    for path in releases.root.glob("releases/*/watch.json"):
+        try:
+            found[path.parent.name] = str(json.loads(path.read_text())["verdict"])
+        except (ValueError, KeyError, TypeError):
+            found[path.parent.name] = "damaged"
+    return found
+
+
+def _traces(name: str, run: Run, find: Callable[[str], str | None]) -> list[str]:
+    """Return the containers and volumes of the system here, as Compose labels them."""
+    if not find("docker"):
+        return []
+    found = []
+    for project in (name, *(f"{name}-{colour}" for colour in COLOURS)):
+        mine = ["--filter", f"label=com.docker.compose.project={project}", "--format"]
+        listed = (["container", "ls", "--all", *mine, "{{.Names}}"], ["volume", "ls", *mine, "{{.Name}}"])
+        for what in listed:
+            _code, output, _error = run(["docker", *what])
+            found += [f"{what[0]} {one}" for one in output.split()]
+    return found

@@ -48,6 +48,10 @@ class Lock:
             found = {"owner": "unknown", "token": ""}
         return found, age
 
+    def stopped(self) -> bool:
+        """Say whether the holder lives but does not run, as after Ctrl-Z: whoever touches the lock for it notes that."""
+        return self.path.with_name(f"{self.path.name}.stopped").exists()
+
     def acquire(self, me: Holder, wait: float, steal: bool = False) -> Holder | None:
         """Take the lock as `me` (owner, controller, command, token).
 
@@ -79,6 +83,7 @@ class Lock:
 
     def _write(self, me: Holder) -> None:
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.path.with_name(f"{self.path.name}.stopped").unlink(missing_ok=True)
         write_atomically(self.path, json.dumps({**me, "since": since}))
 
     def release(self, token: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..model.colours import other
 from ..model.release import Release
+from . import entry
 from .hosts import Site, with_hosts
 from .records import Record, complete, live, release_id, rollback_target, same_content, unfinished
 
@@ -52,16 +53,24 @@ def differences(inputs: dict[str, str], record: Record | None) -> list[str]:
 
 
 def deploy(
-    records: list[Record], edge_colour: str, facts: Record, inputs: dict[str, str], force: bool
+    records: list[Record],
+    edge_colour: str,
+    facts: Record,
+    inputs: dict[str, str],
+    force: bool,
+    bare: Collection[str] = (),
 ) -> Record:
     """Plan a deploy.
 
-    `records` are those of the leading host, `edge_colour` is what the edge points at, `facts` what is known of the
-    release (version, revision, services, ...), `inputs` a digest of each thing a release is made from. Where nothing has
-    changed the plan is the live release, with `needed` false.
+    `records` are those of all hosts, `edge_colour` is what is left alone: the colour that is live. `facts` is what is known of
+    the release (version, revision, services, ...), `inputs` a digest of each thing a release is made from, `bare` the hosts
+    that have nothing of the live release any more. Where nothing has changed the plan is the live release, with `needed`
+    false.
     """
     current = live(records)
     why = differences(inputs, current)
+    if current and bare:
+        why.append(f"nothing of {current['id']} is left on {', '.join(bare)}")
     if force and not why:
         why = ["asked for"]
     if current and not why:
@@ -121,6 +130,20 @@ def rollback(records: list[Record], edge_colour: str, wanted: str | None) -> Rec
             current and current.get("keeps_warm") and current.get("previous_content") == same_content(target)
         ),
     }
+
+
+def see_data_is_there(emptied: dict[str, str], before: Record | None, moved: Collection[str]) -> None:
+    """Raise DataLeftBehind where a host that keeps data has none any more, as `emptied` says by service: it was rebuilt."""
+    gone = {name: host for name, host in emptied.items() if name not in moved}
+    if gone and before:
+        lines = "".join(
+            f"\n  {name} keeps its data on {host}, which has nothing of it" for name, host in gone.items()
+        )
+        raise DataLeftBehind(
+            f"Data is missing that the live release {before['id']} has:{lines}\n"
+            "A release would start it empty. Bring the data back (backups lie in /var/lib/slipway/<system>/backups, copies where"
+            f" you keep them), then say so: -e '{json.dumps({'stateful_moved': list(gone)})}'"
+        )
 
 
 def see_data_stays(before: Record | None, planned: Record, moved: Collection[str]) -> None:
@@ -236,20 +259,28 @@ def whole(
         for route in planned["routes"]
         for address in planned["upstreams"][route["service"]].get(planned["colour"], [])
     ]
+    # What can have the traffic again.
+    planned["back_probes"] = _probes(before, site) if before else []
     # The directory each colour runs from.
     planned["directories"] = {
         one["colour"]: f"{root}/releases/{one['content']}" for one in (before, planned) if one
     }
     planned["backup"] = planned["id"]
+    planned["members"] = site.all
     return _with_hosts({**planned, "keep_warm": keep_warm}, before, site, root), nowhere
 
 
-def taken_up(records: list[Record], site: Site, root: str, keep_warm: bool) -> Release:
+def taken_up(
+    records: list[Record], site: Site, root: str, keep_warm: bool, phase: str | None = None
+) -> Release:
     """Return the release that is under way, else the live one with nothing to do, for whoever goes on with it.
 
-    Raises PlanError where there is neither.
+    `phase` is the one that is run alone; None is for whoever settles. Raises PlanError where there is no release, and
+    entry.NotYet where the phase may not begin on it.
     """
     before, begun = live(records), unfinished(records)
+    if phase and (begun or before):
+        entry.see_alone(begun, before, phase)
     if begun is not None:
         return _with_hosts(
             {**begun, "needed": True, "alone": True, "keep_warm": keep_warm}, before, site, root
@@ -287,6 +318,16 @@ def _with_hosts(planned: Record, before: Record | None, site: Site, root: str) -
     release = complete({**planned, **now}, site.app, site.data)
     was = complete(before, site.app, site.data) if before else None
     return with_hosts(release, was, site, root)
+
+
+def _probes(before: Record, site: Site) -> list[dict[str, str]]:
+    """Return what is asked of the release that is live, before traffic goes back to it."""
+    release = complete(before, site.app, site.data)
+    return [
+        {"address": address, "path": route["health"]}
+        for route in release["routes"]
+        for address in release["servers"].get(route["service"], {}).get(release["colour"], [])
+    ]
 
 
 def _upstreams(planned: Record, before: Record | None) -> dict[str, dict[str, list[str]]]:

@@ -67,33 +67,41 @@ class Releases:
         return self.root / "releases" / identifier
 
     def all(self) -> list[Record]:
-        """Return every record, oldest first."""
-        records = []
-        for path in sorted(self.root.glob("releases/*/record.json")):
-            try:
-                record = json.loads(path.read_text())
-            except ValueError as error:
-                raise ReleaseError(
-                    f"{path} is damaged ({error}). Another host of the system has the same record: copy it."
-                ) from error
-            records.append(record)
-        return records
+        """Return every record that can be read, oldest first; `damaged` names the others."""
+        records = [self._read(path) for path in self.root.glob("releases/*/record.json")]
+        return sorted((record for record in records if record is not None), key=order)
+
+    def damaged(self) -> list[str]:
+        """Return the ids of the releases whose record is there but can't be read: other hosts have the same."""
+        paths = sorted(self.root.glob("releases/*/record.json"))
+        return [path.parent.name for path in paths if self._read(path) is None]
+
+    def files(self) -> list[str]:
+        """Return the ids of the releases whose files lie here, which a colour can run from."""
+        return sorted(path.parent.name for path in self.root.glob("releases/*/colour.json"))
 
     def read(self, identifier: str) -> Record:
         """Return one record; ReleaseError where there is none."""
-        path = self.directory(identifier) / "record.json"
-        if not path.exists():
+        record = self._read(self.directory(identifier) / "record.json")
+        if record is None:
             known = ", ".join(record["id"] for record in self.all()[-5:]) or "none"
             raise ReleaseError(f"There is no release {identifier} here. The latest are: {known}.")
-        record: Record = json.loads(path.read_text())
         return record
 
+    def _read(self, path: Path) -> Record | None:
+        try:
+            record = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return record if isinstance(record, dict) and record.get("id") == path.parent.name else None
+
     def write(self, record: Record) -> bool:
-        """Write a record; True where that changed anything."""
+        """Write a record, unless the host has a newer one; True where that changed anything."""
         directory = self.directory(record["id"])
         path = directory / "record.json"
         text = json.dumps(record, indent=2, sort_keys=True) + "\n"
-        if path.exists() and path.read_text() == text:
+        there = self._read(path)
+        if there is not None and (there == record or age(there) > age(record)):
             return False
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomically(path, text)
@@ -127,17 +135,53 @@ def unused_images(removed: list[Record], kept: list[Record]) -> list[str]:
     )
 
 
+def order(record: Record) -> tuple[int, str]:
+    """Return what orders releases in time: the number of the run that began it, since clocks of controllers differ; of those
+    that an older slipway wrote, which have none, the id.
+    """
+    return record.get("generation", 0), str(record["id"])
+
+
+def age(record: Record) -> tuple[int, bool, bool, int]:
+    """Return what tells two copies of one record apart: the higher one was written later."""
+    at = record.get("phase")
+    return (
+        record.get("written", 0),
+        bool(record.get("verdict")),
+        bool(record.get("live_until")),
+        phases.NAMES.index(at) if at in phases.NAMES else -1,
+    )
+
+
+def union(known: Sequence[Sequence[Record]]) -> list[Record]:
+    """Return what several hosts know together: of each record the copy that was written last; oldest release first."""
+    latest: dict[str, Record] = {}
+    for record in (record for records in known for record in records):
+        if record["id"] not in latest or age(record) > age(latest[record["id"]]):
+            latest[record["id"]] = record
+    return sorted(latest.values(), key=order)
+
+
+def outcome(records: Sequence[Record]) -> set[tuple[str, str | None, bool]]:
+    """Return how each release ended, for comparison between hosts, which note phases and times differently."""
+    return {(one["id"], one.get("verdict"), bool(one.get("live_until"))) for one in records}
+
+
 def live(records: list[Record]) -> Record | None:
     """Return the record of the release that is live: the one that went live last and has not been ended."""
     running = [
         record for record in records if record.get("verdict") == "live" and not record.get("live_until")
     ]
-    return max(running, key=lambda record: (record["live_from"], record["id"]), default=None)
+    return max(
+        running,
+        key=lambda record: (record.get("generation", 0), record["live_from"], record["id"]),
+        default=None,
+    )
 
 
 def unfinished(records: list[Record]) -> Record | None:
     """Return the newest release that has no verdict."""
-    return next((record for record in reversed(records) if not record.get("verdict")), None)
+    return max((record for record in records if not record.get("verdict")), key=order, default=None)
 
 
 def rollback_target(records: list[Record], wanted: str | None = None) -> Record | None:
@@ -163,7 +207,12 @@ def rollback_target(records: list[Record], wanted: str | None = None) -> Record 
         and not record.get("taken_back")
         and (current is None or same_content(record) != same_content(current))
     ]
-    return max(before, key=lambda record: (record["live_until"], record["live_from"]), default=None)
+    # In the order in which they went live, which is that of their numbers.
+    return max(
+        before,
+        key=lambda record: (record.get("generation", 0), record["live_until"], record["live_from"]),
+        default=None,
+    )
 
 
 def same_content(record: Record) -> str:
@@ -200,11 +249,13 @@ def complete(record: Mapping[str, Any], app_hosts: Sequence[str], data_hosts: Se
         "servers": {},
         "upstreams": record.get("servers", {}),
         "probes": [],
+        "back_probes": [],
         "directories": {},
         "app_hosts": {host: {"services": [*services["web"], *services["worker"]]} for host in app_hosts},
         "previous_app_hosts": list(app_hosts),
         "colour_hosts": list(app_hosts),
         "stateful_on": {},
+        "members": [],
         "edge_stays": False,
         "warm": False,
         "workers_move": False,
@@ -237,18 +288,23 @@ def before_traffic(record: Mapping[str, Any]) -> list[str]:
     return [phase.name for phase in phases.PHASES if phase.before_traffic]
 
 
-def settlement(record: Record, live_colour: str, watch: str | None) -> str:
-    """Decide how a release that broke off is settled.
+def settlement(record: Record, edges: Mapping[str, str], watches: Mapping[str, str | None]) -> str:
+    """Decide how a release that broke off is settled, from every edge.
 
-    `live_colour` is what the edge points at now, `watch` the verdict the watch has written (None: it wrote none).
-    Returns `complete` (it was confirmed and the watch passed), `switch_back` (it has traffic but was not confirmed)
-    or `abandon` (it never had traffic, or has none any more).
+    `edges` says to which colour each edge points now, `watches` what each watch has come to (None: it has written nothing).
+    Returns `complete` (every edge points there, it was confirmed, and each watch passed), `switch_back` (an edge points
+    there, and more is not known) or `abandon` (no edge points there: it never had traffic, or has none any more).
     """
-    if live_colour != record.get("colour") or record.get("phase") in before_traffic(record):
+    pointing = [host for host, colour in edges.items() if colour == record.get("colour")]
+    if not pointing:
         return "abandon"
-    if record.get("phase") == "finish" or (record.get("phase") == "watch" and watch == "pass"):
-        return "complete"
-    return "switch_back"
+    at = record.get("phase")
+    watched = at == "finish" or (
+        at == "watch"
+        and (record.get("passed") == "watch" or all(watches.get(host) == "pass" for host in pointing))
+    )
+    failed = any(verdict not in (None, "pass") for verdict in watches.values())
+    return "complete" if watched and len(pointing) == len(edges) and not failed else "switch_back"
 
 
 def merge(record: Record, data: Record) -> Record:
@@ -268,7 +324,7 @@ def closed(
 ) -> list[Record]:
     """Return the records that change when a release ends with `verdict` at `moment` (as `now` gives it).
 
-    A release that goes live ends the one before it; a rollback marks that one as taken back. Closing twice changes nothing.
+    A release that goes live ends all that were; a rollback marks the one before it as taken back. Closing twice changes nothing.
     """
     record = next(record for record in records if record["id"] == identifier)
     if record.get("verdict"):
@@ -279,8 +335,10 @@ def closed(
     if verdict != "live":
         return [ended]
     ended["live_from"] = moment
-    changed = [ended]
-    before = live(records)
-    if before and before["id"] != identifier:
-        changed.append({**before, "live_until": moment, "taken_back": record.get("kind") == "rollback"})
-    return changed
+    back = record.get("kind") == phases.ROLLBACK
+    before = [
+        {**one, "live_until": moment, "taken_back": back}
+        for one in records
+        if one["id"] != identifier and one.get("verdict") == "live" and not one.get("live_until")
+    ]
+    return [ended, *before]

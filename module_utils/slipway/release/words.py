@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..host.fence import who
+
 
 def reason(phase: str, failures: Mapping[str, str | None]) -> str:
     """Return why a release is taken back, from what each host of the play knows of its failure.
@@ -18,6 +20,15 @@ def reason(phase: str, failures: Mapping[str, str | None]) -> str:
     if lost:
         told.append(f"lost {', '.join(lost)}")
     return f"failed in phase {phase}: {'; '.join(told)}"
+
+
+def lost(release: Mapping[str, Any], holder: Mapping[str, Any]) -> str:
+    """Return how a run ends that has lost the system to `holder`."""
+    return (
+        f"This run has lost the system to {who(holder)}, and has changed nothing since: nothing was put back, as what is there"
+        f" is no longer its own. What became of release {release['id']} is for that run to say:"
+        " ansible-playbook playbooks/verify.yml shows what is live."
+    )
 
 
 def ending(release: Mapping[str, Any], trouble: str) -> str:

@@ -24,6 +24,10 @@ ENDED = {
     "taken_back",
     "keeps_warm",
     "phase",
+    "passed",
+    "run",
+    "generation",
+    "written",
     "started_at",
 }
 LATER = {"hosts", "makes_database", "environment_key"}

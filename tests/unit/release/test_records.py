@@ -44,13 +44,43 @@ def test_records_survive_being_written_and_an_equal_one_is_not_written(tmp_path:
     assert (tmp_path / "releases" / record(1)["id"] / "record.json").stat().st_mode & 0o077 == 0
 
 
-def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ['{"id": ', "", "[]", "{}", '{"id": "20261121T215900Z-x"}'])
+def test_a_damaged_record_is_named_and_written_anew(tmp_path: Path, text: str) -> None:
     releases = core.Releases(tmp_path)
     releases.write(record(1))
+    releases.write(record(2))
     path = tmp_path / "releases" / record(1)["id"] / "record.json"
-    path.write_text('{"id": ')
-    with pytest.raises(core.ReleaseError, match=str(path)):
-        releases.all()
+    path.write_text(text)
+    assert releases.damaged() == [record(1)["id"]]
+    assert releases.all() == [record(2)]
+    assert releases.write(record(1)) is True
+    assert (releases.damaged(), releases.all()) == ([], [record(1), record(2)])
+
+
+def test_an_older_copy_never_overwrites_a_newer_one(tmp_path: Path) -> None:
+    releases = core.Releases(tmp_path)
+    newer = record(1, written=7, verdict="rolled_back")
+    releases.write(newer)
+    for older in (record(1, written=6, verdict="live"), record(1), record(1, written=7, phase="watch")):
+        assert releases.write(older) is False
+    assert releases.all() == [newer]
+    assert releases.write(record(1, written=8)) is True
+
+
+def test_what_hosts_know_together_is_the_copy_written_last_and_clocks_do_not_matter() -> None:
+    early = record(9, generation=1, written=1, verdict="live", live_from="2026-11-21T23:59:59Z")
+    begun = record(2, generation=2, written=2)
+    closed = record(2, generation=2, written=3, verdict="live", live_from="2026-11-21T20:00:00Z")
+    assert core.union([[begun], [early], [closed]]) == [early, closed]
+    assert core.live([early, closed]) == closed
+    third = record(1, generation=4, written=4)
+    assert core.unfinished([third, record(8, generation=3)]) == third
+
+
+def test_of_two_that_are_live_both_are_ended_by_the_next() -> None:
+    records = [went_live(1), went_live(2), record(3)]
+    changed = core.closed(records, record(3)["id"], "live", None, "x")
+    assert [one["id"] for one in changed if one.get("live_until")] == [record(1)["id"], record(2)["id"]]
 
 
 def test_the_live_release_is_the_one_that_went_live_last_and_was_not_ended() -> None:
@@ -105,6 +135,7 @@ def test_closing_twice_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("phase", "edge", "watch", "settled"),
     [
+        ("build", "blue", None, "switch_back"),
         ("build", "green", None, "abandon"),
         ("verify", "green", None, "abandon"),
         ("switch", "green", None, "abandon"),
@@ -118,7 +149,33 @@ def test_closing_twice_changes_nothing() -> None:
     ],
 )
 def test_settling(phase: str, edge: str, watch: str | None, settled: str) -> None:
-    assert core.settlement(record(1, phase=phase), edge, watch) == settled
+    assert core.settlement(record(1, phase=phase), {"edge1": edge}, {"edge1": watch}) == settled
+
+
+@pytest.mark.parametrize(
+    ("phase", "passed", "edges", "watches", "settled"),
+    [
+        # The second edge turned back by itself, and the first has watched well: the release has failed.
+        ("watch", "", ("blue", "green"), ("pass", "fail"), "switch_back"),
+        ("finish", "", ("blue", "green"), ("pass", "fail"), "switch_back"),
+        ("finish", "", ("blue", "blue"), ("pass", "fail"), "switch_back"),
+        ("watch", "", ("blue", "blue"), ("pass", None), "switch_back"),
+        ("watch", "", ("blue", "blue"), ("pass", "damaged"), "switch_back"),
+        ("watch", "", ("blue", "blue"), ("pass", "pass"), "complete"),
+        ("watch", "watch", ("blue", "blue"), (None, None), "complete"),
+        ("watch", "watch", ("blue", "none"), (None, None), "switch_back"),
+        ("finish", "", ("blue", "blue"), (None, None), "complete"),
+        ("switch", "", ("green", "green"), (None, None), "abandon"),
+        ("switch", "", ("green", "blue"), (None, None), "switch_back"),
+        ("finish", "", ("green", "none"), (None, None), "abandon"),
+    ],
+)
+def test_settling_asks_every_edge(
+    phase: str, passed: str, edges: tuple[str, str], watches: tuple[str | None, str | None], settled: str
+) -> None:
+    names = ("edge1", "edge2")
+    made = record(1, phase=phase, passed=passed)
+    assert core.settlement(made, dict(zip(names, edges)), dict(zip(names, watches))) == settled
 
 
 def test_pruning_keeps_what_is_needed(tmp_path: Path) -> None:
