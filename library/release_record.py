@@ -20,11 +20,12 @@ options:
       - V(begun) writes the record of a release that starts, O(data) being its content, and makes the directories of the system.
       - V(fenced) takes the fence of the host for O(fence), which ends every run with a lower number here.
       - V(phase) notes that the release has reached O(phase), where it may, and merges O(data).
+      - V(noted) merges O(data), in whatever phase the release is.
       - V(passed) notes that O(phase), which was run alone, has passed.
       - V(closed) ends the release with O(verdict), and removes the oldest releases beyond O(keep) that nothing needs,
         with the images that only they had.
       - V(synced) writes those of O(records), what all hosts know together, of which this host has an older copy or none.
-    choices: [read, fenced, begun, phase, passed, closed, synced]
+    choices: [read, fenced, begun, phase, noted, passed, closed, synced]
     default: read
     type: str
   release:
@@ -149,7 +150,7 @@ def main() -> None:
             "state": {
                 "type": "str",
                 "default": "read",
-                "choices": ["read", "fenced", "begun", "phase", "passed", "closed", "synced"],
+                "choices": ["read", "fenced", "begun", "phase", "noted", "passed", "closed", "synced"],
             },
             "release": {"type": "str"},
             "phase": {"type": "str"},
@@ -163,7 +164,8 @@ def main() -> None:
         required_if=[
             ("state", "fenced", ["fence"]),
             ("state", "begun", ["release"]),
-            ("state", "phase", ["release"]),
+            ("state", "phase", ["release", "phase"]),
+            ("state", "noted", ["release"]),
             ("state", "passed", ["release", "phase"]),
             ("state", "closed", ["release", "verdict"]),
         ],

@@ -58,12 +58,11 @@ def _to_write(releases: core.Releases, asked: dict[str, Any]) -> list[core.Recor
         return [{**begun, "id": identifier}]
     record = releases.read(identifier)
     if state == "phase":
-        if asked["phase"]:
-            entry.see(record, asked["phase"], mine.get("token", ""))
-            begun = {"phase": asked["phase"], "run": mine.get("token", "")}
-        else:
-            begun = {}
-        return [{**core.merge(record, {**begun, **asked["data"]}), **signed}]
+        entry.see(record, asked["phase"], mine.get("token", ""))
+        begun = {"phase": asked["phase"], "run": mine.get("token", ""), **asked["data"]}
+        return [{**core.merge(record, begun), **signed}]
+    if state == "noted":
+        return [{**core.merge(record, asked["data"]), **signed}]
     if state == "passed":
         return [{**record, "passed": asked["phase"], **signed}]
     records = [
