@@ -37,13 +37,16 @@ Fence = Mapping[str, Any]
 
 
 class Lost(Exception):
-    """Somebody else has the system by now; `result` has them as `lost`."""
+    """Somebody else has the system by now; `result` has them as `lost`, and what a report says of this run."""
 
     def __init__(self, holder: Fence) -> None:
-        self.result = {"lost": dict(holder)}
+        said = f"This run has lost the system to {who(holder)}, and changes nothing more"
+        self.result = {
+            "lost": dict(holder),
+            "report": {"release": {"verdict": "inconclusive", "reason": f"{said}."}},
+        }
         super().__init__(
-            f"This run has lost the system to {who(holder)}, and changes nothing more here."
-            " See how that one goes on; what is left of this release is settled by it or by the next run."
+            f"{said} here. See how that one goes on; what is left of this release is settled by it or by the next run."
         )
 
 

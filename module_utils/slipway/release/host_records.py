@@ -41,7 +41,10 @@ def keep(
         result.update(_pruned(releases, 0 if check else asked["keep"], run, find))
         ended = releases.read(asked["release"])
         result["report"] = {"release": {key: ended.get(key) for key in ("id", "system", "verdict", "reason")}}
-    return {**result, **_known(releases, asked, run, find)}
+    known = _known(releases, asked, run, find)
+    if known["lost"]:
+        result = {**result, **fence.Lost(known["lost"]).result}
+    return {**result, **known}
 
 
 def _to_write(releases: core.Releases, asked: dict[str, Any]) -> list[core.Record]:

@@ -113,3 +113,8 @@ def test_it_never_falls(tmp_path_factory: pytest.TempPathFactory, takers: list[t
         except fence.Lost:
             assert not allowed
         assert fence.read(root)["generation"] == highest
+
+
+def test_the_report_of_a_run_that_has_lost_claims_nothing(tmp_path: Path) -> None:
+    release = fence.Lost(me(tmp_path, 2, "b")).result["report"]["release"]
+    assert release["verdict"] == "inconclusive" and "has lost the system to owner of b" in release["reason"]
