@@ -112,11 +112,11 @@ class System:
         hosts = json.loads((ROOT / "var/fleet" / FLEET / "hosts.json").read_text())
         return str(hosts[host]["ansible_host"])
 
-    def get(self, path: str, *options: str) -> subprocess.CompletedProcess[str]:
-        """Ask the public address; certificate checked."""
+    def get(self, path: str, *options: str, edge: str = "edge1") -> subprocess.CompletedProcess[str]:
+        """Ask the public address at an edge; certificate checked."""
         return subprocess.run(
             ["curl", "-sS", *options, "--max-time", "10", "--cacert", str(ROOT / "var/pki/ca.pem"), "--resolve",
-             f"{self.domain}:443:{self.address()}", f"https://{self.domain}{path}"],
+             f"{self.domain}:443:{self.address(edge)}", f"https://{self.domain}{path}"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
 
