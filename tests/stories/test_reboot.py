@@ -1,0 +1,48 @@
+"""Hosts come back by themselves: no controller is there when a host reboots at night."""
+
+from __future__ import annotations
+
+import time
+
+from conftest import System, on, ship
+
+
+def wait_for(what: str, seconds: float, seen: object) -> None:
+    deadline = time.monotonic() + seconds
+    while not seen():  # type: ignore[operator]
+        assert time.monotonic() < deadline, what
+        time.sleep(0.5)
+
+
+def test_an_app_host_whose_address_comes_late_at_boot_serves_again_by_itself(reviews: System) -> None:
+    ship(reviews, "v1")
+    assert (done := reviews.deploy("v1")).code == 0, done.output[-4000:]
+    before = set(reviews.containers("app1"))
+    address = on("app1", "ip -o -4 addr show dev eth0 | awk '{print $4}'").strip()
+    on("app1", "systemctl stop docker.socket docker")
+    try:
+        on("app1", f"ip addr del {address} dev eth0")
+        # The engine starts as at boot, and can't publish on an address that is not there.
+        on("app1", "systemctl start docker")
+        wait_for(
+            "the engine tried",
+            30,
+            lambda: "cannot assign" in on("app1", "docker inspect -f '{{.State.Error}}' $(docker ps -aq)"),
+        )
+        assert not [name for name in reviews.containers("app1") if "-web-" in name]
+    finally:
+        on("app1", f"ip addr add {address} dev eth0 2>/dev/null || true")
+        on(
+            "app1",
+            "ip route add default via $(ip -o -4 addr show dev eth0 | awk '{print $4}' | sed 's,[0-9]*/.*,1,') || true",
+        )
+    wait_for("it serves again", 60, lambda: set(reviews.containers("app1")) == before)
+    assert (done := reviews.deploy("v1")).code == 0, done.output[-4000:]
+    assert done.changed == 0, done.output[-4000:]
+
+
+def test_nginx_is_there_again_when_its_master_dies(reviews: System) -> None:
+    ship(reviews, "v1")
+    assert reviews.deploy("v1").code == 0
+    on("edge1", "kill -9 $(cat /run/nginx.pid)")
+    wait_for("nginx answers again", 15, lambda: reviews.version() == "1.0.0")
