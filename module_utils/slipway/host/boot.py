@@ -31,7 +31,7 @@ def live(root: Path) -> tuple[str, bool]:
         except (OSError, ValueError):
             continue
     serving = [one for one in records if one.get("verdict") == "live" and not one.get("live_until")]
-    newest = max(serving, key=lambda one: (one.get("generation", 0), one["id"]), default={})
+    newest: dict[str, Any] = max(serving, key=lambda one: (one.get("generation", 0), one["id"]), default={})
     return str(newest.get("colour", "")), any(not one.get("verdict") for one in records)
 
 

@@ -451,7 +451,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(one=consumes(suspended))
     def wakes(self, one: tuple[Run, Steps]) -> None:
         self.remember()
-        run, going = one
+        _run, going = one
         self.until(going, lambda: False)
 
     @rule(at=st.sampled_from(STATES), steps=st.integers(0, 3), phase=st.sampled_from(STATES))
