@@ -74,7 +74,7 @@ def bring(root: Path, run: Run, patience: float = PATIENCE, pause: float = PAUSE
 
 
 def _run(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 - our own words
 
 
 if __name__ == "__main__":
