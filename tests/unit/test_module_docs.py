@@ -202,3 +202,37 @@ def test_a_difference_would_be_seen() -> None:
         "b.c: default is documented as 1 and is None",
     ]
     assert filled({"b": {"c": ["{{ x }}"]}}, {"suboptions": options}) == {"b": {"c": ["x"]}}
+
+
+# What changes a host, or looks after something there in the background.
+CHANGING = {
+    "compose_colours", "compose_stateful", "edge_site", "edge_switch", "image_ship", "migrations", "pg_backup", "pg_indexes",
+    "release_files", "release_record", "release_watch",
+}  # fmt: skip
+# release_bundle hands its files to release_files; the others change the controller, or take the lock itself.
+NOT_FENCED = {"fleet_hosts", "image_build", "release_bundle", "release_lock", "source_export"}
+
+
+def test_every_module_that_changes_a_host_is_handed_the_fence() -> None:
+    fenced = {
+        module for module in MODULES if any("fence" in spec["argument_spec"] for spec in specs_of(module))
+    }
+    assert fenced == CHANGING
+    for module in CHANGING:
+        plugin = (ROOT / "plugins/action" / f"{module}.py").resolve()
+        assert plugin.name == "lean_action.py" or "handed(self._task.args" in plugin.read_text(), module
+
+
+def test_a_module_that_changes_something_is_fenced_or_said_not_to_be() -> None:
+    """A new one has to be thought about."""
+    looks = {
+        "health_check",
+        "host_check",
+        "load_probe",
+        "pg_indexes_info",
+        "release_known",
+        "release_plan",
+        "smoke_flow",
+        "system_check",
+    }
+    assert CHANGING | NOT_FENCED | looks == set(MODULES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,5 +92,8 @@ def test_alone_what_is_under_way_counts_not_what_is_live() -> None:
     entry.see_alone(record("start"), live, "start")
 
 
-def test_what_may_be_run_alone_are_phases() -> None:
+def test_what_may_be_run_alone_are_phases_and_the_page_lists_them() -> None:
     assert set(entry.ON_LIVE) <= set(phases.NAMES)
+    page = (Path(__file__).parents[3] / "docs/recovery.md").read_text()
+    table = page.split("| phase | does |")[1].split("\n\n")[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == entry.ON_LIVE
