@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ALL_VARIANTS, ROOT, System, on, ship, traffic, until
+from conftest import ALL_VARIANTS, ROOT, System, on, ship, until
 
 FLAGS = "/var/lib/slipway/reviews/edge"
 
@@ -106,14 +106,12 @@ def test_a_first_edge_that_was_rebuilt_learns_what_is_live_and_loses_nothing(bot
 def test_an_edge_that_was_away_and_comes_first_again_brings_nothing_old_back(
     both: System, reviews: System, tmp_path: Path
 ) -> None:
-    alone = with_edges(reviews, tmp_path, "edge2")
-    on("edge1", "systemctl stop ssh 2>/dev/null || true", check=False)
-    alone_system = replace(alone)
-    assert (done := alone_system.deploy("v2")).code == 0, done.output[-4000:]
+    # An inventory without it, while it is away: it keeps its old records.
+    other = with_edges(reviews, tmp_path / "other", "edge2")
+    assert (done := other.deploy("v2")).code == 0, done.output[-4000:]
     newest = live(both, "edge2")
-    on("edge1", "systemctl start ssh 2>/dev/null || true", check=False)
-    with traffic(replace(reviews), rate=20):
-        assert (done := both.deploy("v2")).code == 0, done.output[-4000:]
+    assert live(both, "edge1") != newest
+    assert (done := both.deploy("v2")).code == 0, done.output[-4000:]
     assert live(both, "edge1") == live(both, "edge2") == newest
     assert "2.0.0" in served(both, "edge1")
 
@@ -125,5 +123,19 @@ def test_one_record_is_damaged_and_all_are_gone_but_on_one_host(both: System) ->
     for host in ("edge2", "app2", "data1"):
         on(host, "rm -f /var/lib/slipway/reviews/releases/*/record.json")
     assert (done := both.deploy("v1")).code == 0, done.output[-4000:]
-    for host in ("edge1", "edge2", "app1", "app2", "data1"):
+    everybody = ("edge1", "edge2", "app1", "app2", "data1")
+    for host in everybody:
         assert live(both, host) == newest
+    # And none anywhere: a first release would take the place of what runs, without a backup.
+    for host in everybody:
+        on(host, "mv /var/lib/slipway/reviews/releases /var/lib/slipway/reviews/kept")
+    try:
+        refused = both.deploy("v1")
+        assert refused.code != 0 and "No host has a record of a release" in refused.output, refused.output[
+            -3000:
+        ]
+        assert "1.0.0" in served(both, "edge1")
+    finally:
+        for host in everybody:
+            on(host, "cd /var/lib/slipway/reviews; rm -rf releases; mv kept releases")
+    assert (done := both.deploy("v1")).code == 0, done.output[-4000:]

@@ -75,3 +75,26 @@ def test_a_controller_that_wakes_up_late_changes_nothing_more(reviews: System, p
     for host in ("app1", "app2"):
         assert {name.split("-")[1] for name in reviews.containers(host)} == {live[0]["colour"]}
     assert on("edge1", "cat /var/lib/slipway/reviews/fence.json")
+
+
+@pytest.mark.skipif(not ALL_VARIANTS, reason="make test-all")
+def test_a_run_that_is_stopped_by_ctrl_z_is_told_apart_and_taken_over_on_purpose(reviews: System) -> None:
+    ship(reviews, "v1")
+    first = start(reviews, "stopped", app_version="v2", release_force=True)
+    try:
+        said = until(first, HEADLINES["backup"])
+        # What a terminal does: the heartbeat, which has a session of its own, runs on.
+        os.killpg(first.pid, signal.SIGSTOP)
+        time.sleep(8)
+        kept_out = reviews.deploy("v2")
+        assert kept_out.code != 0 and "stopped as by Ctrl-Z" in kept_out.output, kept_out.output[-3000:]
+        assert '{"release_takeover": true}' in kept_out.output
+        taken = reviews.deploy("v2", release_takeover=True)
+        assert taken.code == 0, taken.output[-4000:]
+    finally:
+        os.killpg(first.pid, signal.SIGCONT)
+    assert first.stdout is not None
+    said += first.stdout.read()
+    assert first.wait(timeout=120) != 0
+    assert "has lost the system to" in said, said[-4000:]
+    assert reviews.version() == "2.0.0"

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 
-from conftest import System, on, ship
+import pytest
+from conftest import ALL_VARIANTS, FLEET, System, on, ship, until
+
+HOSTS = ("edge1", "app1", "app2", "data1")
+CUTS = [("switch", HOSTS)]
+if ALL_VARIANTS:
+    CUTS += [(phase, HOSTS) for phase in ("backup", "migrate", "start", "confirm", "watch", "finish")]
+    CUTS += [
+        ("start", ("app1",)),
+        ("switch", ("edge1",)),
+        ("migrate", ("data1",)),
+        ("watch", ("edge1",)),
+        ("watch", ("app2",)),
+    ]
 
 
 def wait_for(what: str, seconds: float, seen: object) -> None:
@@ -46,3 +60,30 @@ def test_nginx_is_there_again_when_its_master_dies(reviews: System) -> None:
     assert reviews.deploy("v1").code == 0
     on("edge1", "kill -9 $(cat /run/nginx.pid)")
     wait_for("nginx answers again", 15, lambda: reviews.version() == "1.0.0")
+
+
+@pytest.mark.parametrize(
+    ("phase", "hosts"), CUTS, ids=lambda one: one if isinstance(one, str) else "+".join(one)
+)
+def test_a_power_cut_in_a_release_ends_settled(reviews: System, phase: str, hosts: tuple[str, ...]) -> None:
+    ship(reviews, "v1")
+    run = reviews.start("deploy.yml", app_version="v2", release_force=True, watch_seconds=6)
+    seen = until(run, f"== {phase.capitalize()}")
+    time.sleep(0.7)
+    subprocess.run(
+        ["docker", "kill", *(f"{FLEET}-{host}" for host in hosts)], check=True, capture_output=True
+    )
+    assert run.stdout is not None
+    seen += run.stdout.read()
+    run.wait(timeout=300)
+    assert (back := reviews.run("playbooks/fleet.yml")).code == 0, back.output[-3000:]
+    # What is live serves again before anybody has typed anything.
+    wait_for("something serves", 90, lambda: reviews.version() in ("1.0.0", "2.0.0"))
+    served = reviews.version()
+    done = reviews.rollback() if served == "2.0.0" else reviews.deploy("v1")
+    assert done.code == 0, seen[-2000:] + done.output[-4000:]
+    assert reviews.version() == "1.0.0"
+    for host in HOSTS:
+        assert all(one.get("verdict") for one in reviews.records(host)), host
+    for host in ("app1", "app2"):
+        assert len({name.split("-")[1] for name in reviews.containers(host)}) == 1

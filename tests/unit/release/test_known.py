@@ -105,7 +105,7 @@ def test_a_damaged_record_is_mended_from_another_host_and_refused_where_there_is
 def test_somebody_whose_inventory_has_another_edge_first_is_waited_for() -> None:
     theirs = {"holder": {"token": "theirs", "owner": "ada", "controller": "laptop"}, "age": 3.0}
     seen = known(edge2=view(LIVE, lock=theirs))
-    with pytest.raises(Unknowable, match="ada on laptop .* holds the lock on edge2"):
+    with pytest.raises(Unknowable, match=r"ada on laptop .* holds the lock on edge2"):
         seen.see_free("edge1", "mine", 20)
     seen.see_free("edge2", "mine", 20)
     seen.see_free("edge1", "theirs", 20)
