@@ -24,9 +24,8 @@ options:
     description: Public name of the system.
     type: str
   port:
-    description: Port on which the edge is asked.
+    description: Port on which the edge is asked; without it 443, and 80 where O(tls) is false.
     type: int
-    default: 443
   tls:
     description: Whether the edge speaks TLS there.
     type: bool
@@ -128,7 +127,7 @@ def main() -> None:
             "directory": {"type": "path", "required": True},
             "colour": {"type": "str", "choices": [*COLOURS, "none"]},
             "domain": {"type": "str"},
-            "port": {"type": "int", "default": 443},
+            "port": {"type": "int"},
             "tls": {"type": "bool", "default": True},
             "path": {"type": "str", "default": "/"},
             "requests": {"type": "int", "default": 8},

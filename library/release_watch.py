@@ -38,9 +38,8 @@ options:
     type: str
     default: /
   port:
-    description: Port of the edge.
+    description: Port on which the edge is asked; without it 443, and 80 where O(tls) is false.
     type: int
-    default: 443
   tls:
     description: Whether the edge speaks TLS there.
     type: bool
@@ -137,7 +136,7 @@ def main() -> None:
             "previous_colour": {"type": "str", "required": True},
             "domain": {"type": "str", "required": True},
             "path": {"type": "str", "default": "/"},
-            "port": {"type": "int", "default": 443},
+            "port": {"type": "int"},
             "tls": {"type": "bool", "default": True},
             "servers": {"type": "list", "elements": "dict", "default": [], "options": server},
             "seconds": {"type": "float", "required": True},

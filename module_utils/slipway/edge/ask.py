@@ -36,6 +36,12 @@ class Address:
     timeout: float = 5.0
 
 
+def public(asked: Mapping[str, Any]) -> Address:
+    """Return how to ask the edge, from the options that edge_switch and release_watch share: over TLS on 443, else on 80."""
+    port = asked.get("port") or (443 if asked["tls"] else 80)
+    return Address(asked["domain"], port=port, tls=asked["tls"], path=asked["path"])
+
+
 class _Direct(http.client.HTTPSConnection):
     """A TLS connection to an address that names the domain in SNI."""
 

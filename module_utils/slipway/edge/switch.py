@@ -10,7 +10,7 @@ from typing import Any
 
 from ..host import fence
 from . import flag
-from .ask import Address, EdgeError, ask, confirm, unready
+from .ask import EdgeError, ask, confirm, public, unready
 
 
 def turn(asked: dict[str, Any], check: bool = False) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def turn(asked: dict[str, Any], check: bool = False) -> dict[str, Any]:
     result.update(colour=colour, flip_ms=_ms(start))
     if colour == "none" or not asked["domain"]:
         return result
-    address = Address(asked["domain"], port=asked["port"], tls=asked["tls"], path=asked["path"])
+    address = public(asked)
     try:
         result["requests"] = confirm(address, colour, asked["requests"], start + asked["timeout"])
     except EdgeError as error:
@@ -74,7 +74,7 @@ def _serves(asked: dict[str, Any]) -> bool:
     if not asked["domain"]:
         return False
     try:
-        status, _ = ask(Address(asked["domain"], port=asked["port"], tls=asked["tls"], path=asked["path"]))
+        status, _ = ask(public(asked))
     except (OSError, http.client.HTTPException):
         return False
     return status < 500

@@ -13,7 +13,7 @@ from typing import Any
 from ..host import fence
 from ..model.durable import write_atomically
 from . import flag
-from .ask import Address, EdgeError, ask, unready
+from .ask import EdgeError, ask, public, unready
 
 
 def watch(asked: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def watch(asked: dict[str, Any]) -> dict[str, Any]:
 
 def probe(asked: dict[str, Any], flags: Path) -> dict[str, Any]:
     """Probe until the time is up or the release has failed; return verdict and figures."""
-    address = Address(asked["domain"], port=asked["port"], tls=asked["tls"], path=asked["path"])
+    address = public(asked)
     seen: dict[str, Any] = {"verdict": "pass", "probes": 0, "bad": 0, "slowest_ms": 0.0, "last": ""}
     in_a_row = 0
     deadline = time.monotonic() + asked["seconds"]

@@ -107,3 +107,10 @@ def test_servers_that_do_not_answer_or_answer_5xx_are_named() -> None:
         server.shutdown()
         server.server_close()
     assert len(found) == 2 and "status 503" in found[0] and found[1].startswith("127.0.0.1:1:")
+
+
+def test_without_tls_the_edge_listens_on_80() -> None:
+    asked = {"domain": "site.test", "tls": False, "path": "/health"}
+    assert edge.public(asked).port == 80
+    assert edge.public({**asked, "tls": True}).port == 443
+    assert edge.public({**asked, "port": 8080}).port == 8080
