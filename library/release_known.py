@@ -37,8 +37,26 @@ options:
     description: Go on although another host has a lock that somebody keeps alive.
     type: bool
     default: false
+  kind:
+    description: What is going to be planned, as in M(release_plan).
+    choices: [deploy, rollback, join]
+    default: deploy
+    type: str
   wanted:
-    description: The release that a rollback is to go to. Fails where it never was live; empty asks for none.
+    description: The release that a rollback is to go to. Fails where it never was live; empty is the one before.
+    type: str
+    default: ''
+  alone:
+    description: The phase or playbook that is run alone. Fails where it may not begin; empty for a whole run.
+    type: str
+    default: ''
+  moved:
+    description: Stateful services whose data was brought to a host that had none.
+    type: list
+    elements: str
+    default: []
+  give_up:
+    description: A live release that does not answer, and is left for what the edges point at.
     type: str
     default: ''
 attributes:
@@ -100,8 +118,8 @@ bare:
   description: App hosts of the live release that have nothing of it any more, as after they were rebuilt.
   returned: always
   type: list
-emptied:
-  description: Hosts that keep data for the live release and have none any more, by service.
+probes:
+  description: What answers for the live release, as C(address) and C(path).
   returned: always
-  type: dict
+  type: list
 """

@@ -37,14 +37,6 @@ options:
     type: list
     elements: str
     default: []
-  emptied:
-    description: Hosts that keep data and have none any more, by service. Fails unless the services are in O(moved).
-    type: dict
-    default: {}
-  alone:
-    description: With V(join), the phase that is run alone; fails where it may not begin. Empty is for who settles a release.
-    type: str
-    default: ""
   wanted:
     description: Id of the release to go back to; empty means the one that was live before.
     type: str

@@ -17,13 +17,19 @@ _OURS = str(Path(__file__).resolve().parents[2] / "module_utils")
 if _OURS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_OURS)
 
+from ansible.module_utils.slipway.release.entry import NotYet
 from ansible.module_utils.slipway.release.known import Known, Unknowable
+from ansible.module_utils.slipway.release.plan import PlanError, probes, see_data_is_there
 from ansible.module_utils.slipway.release.records import ReleaseError
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "lost": {"type": "list", "elements": "str", "default": []},
     "start_over": {"type": "bool", "default": False},
+    "kind": {"type": "str", "choices": ["deploy", "rollback", "join"], "default": "deploy"},
     "wanted": {"type": "str", "default": ""},
+    "alone": {"type": "str", "default": ""},
+    "moved": {"type": "list", "elements": "str", "default": []},
+    "give_up": {"type": "str", "default": ""},
     "coordinator": {"type": "str", "required": True},
     "ttl": {"type": "int", "default": 20},
     "token": {"type": "str", "default": "", "no_log": False},
@@ -47,15 +53,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             for host in found["ansible_play_hosts"]
             if "records" in (found["hostvars"][host].get("release_view") or {})
         }
-        known = Known(views, [str(host) for host in found["groups"]["edge"]])
+        known = Known(views, [str(host) for host in found["groups"]["edge"]], asked["give_up"])
+        app = [str(host) for host in found["groups"].get("app", [])]
         try:
             known.see_enough(asked["lost"], asked["start_over"])
             if not asked["takeover"]:
                 known.see_free(asked["coordinator"], asked["token"], asked["ttl"])
-            known.see_way_back(asked["wanted"])
-        except (Unknowable, ReleaseError) as error:
+            if asked["kind"] == "rollback":
+                known.see_way_back(asked["wanted"], asked["token"], asked["ttl"])
+            if asked["alone"]:
+                known.see_phase(asked["alone"])
+            if asked["kind"] != "join":
+                see_data_is_there(known.emptied(), known.live, asked["moved"])
+        except (Unknowable, ReleaseError, NotYet, PlanError) as error:
             raise AnsibleActionFail(str(error)) from error
-        app = [str(host) for host in found["groups"].get("app", [])]
         return {
             **result,
             "changed": False,
@@ -69,5 +80,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "lacking": known.lacking,
             "misdirected": known.misdirected,
             "bare": known.bare(app),
-            "emptied": known.emptied(),
+            "probes": probes(known.live, app) if known.live else [],
         }

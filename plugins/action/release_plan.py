@@ -19,9 +19,8 @@ if _OURS not in ansible.module_utils.__path__:
 
 from ansible.module_utils.slipway.declaration.read import database_host
 from ansible.module_utils.slipway.release import facts, plan
-from ansible.module_utils.slipway.release.entry import NotYet
 from ansible.module_utils.slipway.release.hosts import Site
-from ansible.module_utils.slipway.release.records import ReleaseError, live
+from ansible.module_utils.slipway.release.records import ReleaseError
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "root": {"type": "path", "required": True},
@@ -29,8 +28,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "records": {"type": "list", "elements": "dict", "required": True},
     "edge": {"type": "str", "required": True},
     "bare": {"type": "list", "elements": "str", "default": []},
-    "emptied": {"type": "dict", "default": {}},
-    "alone": {"type": "str", "default": ""},
     "wanted": {"type": "str", "default": ""},
     "force": {"type": "bool", "default": False},
     "keep_warm": {"type": "bool", "default": False},
@@ -57,7 +54,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = json.loads(json.dumps(validated))
         try:
             return {**result, "changed": False, **self._planned(arguments, task_vars or {})}
-        except (ReleaseError, NotYet, plan.PlanError) as error:
+        except (ReleaseError, plan.PlanError) as error:
             raise AnsibleActionFail(str(error)) from error
 
     def _planned(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -65,8 +62,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         site = _site(arguments, task_vars)
         rest = (site, arguments["root"], arguments["keep_warm"])
         if kind == "join":
-            return {"release": plan.taken_up(records, *rest, phase=arguments["alone"] or None)}
-        plan.see_data_is_there(arguments["emptied"], live(records), arguments["moved"])
+            return {"release": plan.taken_up(records, *rest)}
         if kind == "rollback":
             planned = plan.rollback(records, arguments["edge"], arguments["wanted"] or None)
         else:

@@ -25,11 +25,20 @@ def release_reason(hostvars: Mapping[str, Any], hosts: Iterable[str], phase: str
 
 
 def release_edge_trouble(
-    hostvars: Mapping[str, Any], edges: Iterable[str], release: Mapping[str, Any], phase: str
+    hostvars: Mapping[str, Any],
+    edges: Iterable[str],
+    here: Iterable[str],
+    release: Mapping[str, Any],
+    phase: str,
 ) -> str:
-    """Return why not every edge is back: `hostvars | release_edge_trouble(groups.edge, release_this, <phase>)`."""
-    turned = {host: hostvars[host].get("release_edge") for host in edges}
-    return str(trouble(release["previous_colour"], turned, phase not in release["before_traffic"]))
+    """Return why not every edge is back: `hostvars | release_edge_trouble(groups.edge, ansible_play_hosts, release_this, <phase>)`.
+
+    Of a host that is not `here` any more nothing is known, whatever was seen of it earlier in the run.
+    """
+    reached = set(here)
+    turned = {host: hostvars[host].get("release_edge") if host in reached else None for host in edges}
+    had_traffic = phase not in release["before_traffic"]
+    return str(trouble(release["previous_colour"], release["colour"], turned, had_traffic))
 
 
 def release_lost(hostvars: Mapping[str, Any], hosts: Iterable[str], release: Mapping[str, Any]) -> str:

@@ -13,7 +13,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.parent.name for path in ROOT.glob("roles/*/tasks"))
 # Playbooks that are run on demand; all others are phases of a release.
-ON_DEMAND = {"indexes.yml", "job.yml"}
+# declaration.yml is preflight's own part.
+ON_DEMAND = {"declaration.yml", "indexes.yml", "job.yml"}
 
 
 def read(path: Path) -> Any:

@@ -11,19 +11,23 @@ from typing import Any
 Turned = Mapping[str, Any] | None
 
 
-def trouble(colour: str, edges: Mapping[str, Turned], had_traffic: bool) -> str:
-    """Return why not every edge can be said to be back at `colour`; empty where each is, and nothing of the other is needed.
+def trouble(colour: str, taken_back: str, edges: Mapping[str, Turned], had_traffic: bool) -> str:
+    """Return why not every edge can be said to be back at `colour`; empty where each is, and nothing of the colour
+    `taken_back` is needed.
 
     An edge is back where it points there and a run of answers came from there. Of a release that never had traffic (not
-    `had_traffic`) it is enough that the edge never left: whatever `colour` does, the release is not what answers.
+    `had_traffic`) it is enough that the edge never left: whatever `colour` does, the release is not what answers. An edge
+    that was rebuilt and points nowhere has nothing to lose.
     """
-    said = {host: _trouble(colour, turned, had_traffic) for host, turned in edges.items()}
+    said = {host: _trouble(colour, taken_back, turned, had_traffic) for host, turned in edges.items()}
     return "; ".join(f"{host}: {why}" for host, why in said.items() if why)
 
 
-def _trouble(colour: str, turned: Turned, had_traffic: bool) -> str:
+def _trouble(colour: str, taken_back: str, turned: Turned, had_traffic: bool) -> str:
     if turned is None or "colour" not in turned:
         return str((turned or {}).get("msg") or "did not answer")
+    if turned["colour"] == turned.get("before") == "none" and taken_back != "none":
+        return ""
     if turned["colour"] != colour:
         return str(turned.get("msg") or f"points at {turned['colour']}")
     never_left = not had_traffic and turned.get("before") == colour

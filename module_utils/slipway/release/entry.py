@@ -11,6 +11,8 @@ from ..model import phases
 # What may be run alone while no release is under way, on the one that is live: it looks, copies, or brings back what should
 # be there. Nothing of it moves traffic away from what is live.
 ON_LIVE = ("prepare", "backup", "index", "start", "verify", "switch", "confirm")
+# Playbooks that are no phase of a release, and work on what is live only.
+BESIDE = ("indexes", "job")
 
 
 class NotYet(Exception):
@@ -30,6 +32,11 @@ def see(record: dict[str, Any], phase: str, run: str) -> None:
             " See what is live: ansible-playbook playbooks/verify.yml"
         )
     at, kind = str(record.get("phase")), str(record.get("kind", phases.DEPLOY))
+    if phase not in phases.of_kind(kind):
+        raise NotYet(
+            f"Release {name} is a {kind}, which has no {phase}; it is in phase {at}. Nothing was touched."
+            f" Settle it: ansible-playbook {kind}.yml"
+        )
     before = phases.needs(phase, kind)
     if before is None or phase == at:
         return
@@ -52,9 +59,14 @@ def see(record: dict[str, Any], phase: str, run: str) -> None:
 
 def see_alone(begun: dict[str, Any] | None, live: dict[str, Any] | None, phase: str) -> None:
     """Raise NotYet unless `phase` may be run alone: on the release `begun`, where one is under way, else on the one `live`."""
+    if begun and phase in BESIDE:
+        raise NotYet(
+            f"Release {begun['id']} is under way, in phase {begun.get('phase')}, and this works on what is live. Nothing was"
+            " touched. Settle it first: ansible-playbook deploy.yml, or rollback.yml"
+        )
     if begun:
         see(begun, phase, "")
-    elif live and phase not in ON_LIVE:
+    elif live and phase not in (*ON_LIVE, *BESIDE):
         raise NotYet(
             f"No release is under way, so {phase} has nothing to work on; {live['id']} is live, and stays as it is."
             f" On a live release can be run: {', '.join(ON_LIVE)}. Ship a new one: ansible-playbook deploy.yml"

@@ -126,7 +126,10 @@ def _traces(name: str, run: Run, find: Callable[[str], str | None]) -> list[str]
     """Return the containers and volumes of the system here, as Compose labels them."""
     if not find("docker"):
         return []
-    found = []
+    # Volumes are made by slipway itself, so that they belong to the system and to no colour (compose/override.py).
+    labelled = ["--filter", f"label=slipway.system={name}", "--format", "{{.Name}}"]
+    _code, output, _error = run(["docker", "volume", "ls", *labelled])
+    found = [f"volume {one}" for one in output.split()]
     for project in (name, *(f"{name}-{colour}" for colour in COLOURS)):
         mine = ["--filter", f"label=com.docker.compose.project={project}", "--format"]
         listed = (["container", "ls", "--all", *mine, "{{.Names}}"], ["volume", "ls", *mine, "{{.Name}}"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..host.fence import who
+from . import entry
 from .records import (
     Record,
     before_traffic,
@@ -35,15 +36,29 @@ class Unknowable(Exception):
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a system's releases, from the views of hosts by name, `edge` being the edge hosts in their order."""
+    """What is known of a system's releases, from the views of hosts by name, `edge` being the edge hosts in their order.
+
+    `given_up` names a live release that does not answer and is to be left for what the edges point at, whoever turned them.
+    """
 
     views: Mapping[str, View]
     edge: Collection[str]
+    given_up: str = ""
 
     @property
     def records(self) -> list[Record]:
-        """Of each release the record that was written last, wherever it lies; oldest first."""
-        return union_of([view["records"] for view in self.views.values()])
+        """Of each release the record that was written last, wherever it lies; oldest first.
+
+        One without a verdict that is older than what is live ended while its host was away, and has been forgotten elsewhere.
+        """
+        found = union_of([view["records"] for view in self.views.values()])
+        current = live(found)
+        if current is None:
+            return found
+        ended = {"verdict": "inconclusive", "reason": "ended while the hosts that know of it were away"}
+        return [
+            one if one.get("verdict") or order(one) > order(current) else {**one, **ended} for one in found
+        ]
 
     @property
     def live(self) -> Record | None:
@@ -73,7 +88,9 @@ class Known:
         """The colour that a new release has to leave alone: that of the live one; before there is one, where an edge points."""
         current = self.live
         pointed = [colour for colour in self.edges.values() if colour != "none"]
-        return str(current["colour"]) if current else next(iter(pointed), "none")
+        if current and not (pointed and current["id"] == self.given_up):
+            return str(current["colour"])
+        return next(iter(pointed), "none")
 
     @property
     def settlement(self) -> str | None:
@@ -88,7 +105,11 @@ class Known:
     def misdirected(self) -> list[str]:
         """The edges that do not point at what is live, and have no release under way to be turned to."""
         current, pending = self.live, self.unfinished
-        if current is None or (pending is not None and pending.get("phase") not in before_traffic(pending)):
+        if (
+            current is None
+            or current["id"] == self.given_up
+            or (pending is not None and pending.get("phase") not in before_traffic(pending))
+        ):
             return []
         return [host for host, colour in self.edges.items() if colour != current["colour"]]
 
@@ -165,7 +186,22 @@ class Known:
                     " another host first in group edge. Nothing was touched. Wait until it is done."
                 )
 
-    def see_way_back(self, wanted: str) -> None:
-        """Raise ReleaseError where a rollback can't go to the release `wanted`."""
-        if wanted:
+    def see_way_back(self, wanted: str, token: str, ttl: float) -> None:
+        """Raise ReleaseError where a rollback can't go to the release `wanted` (empty: the one before).
+
+        Without either there may still be a release that broke off, and settling it is the rollback; not so where somebody is
+        still at work on it.
+        """
+        if wanted or self.live or rollback_target(self.records):
             rollback_target(self.records, wanted)
+            return
+        locks = [view["lock"] for view in self.views.values() if view["lock"]]
+        if any(lock["age"] <= ttl and lock["holder"].get("token") != token for lock in locks):
+            raise Unknowable(
+                "The first release is under way, and there is none to go back to: its run goes on, and takes it back where it"
+                " fails. Nothing was touched. Ctrl-C in its terminal ends it."
+            )
+
+    def see_phase(self, phase: str) -> None:
+        """Raise entry.NotYet where `phase` may not be run alone on what is under way, or live."""
+        entry.see_alone(self.unfinished, self.live, phase)

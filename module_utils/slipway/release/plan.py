@@ -12,7 +12,6 @@ from typing import Any
 
 from ..model.colours import other
 from ..model.release import Release
-from . import entry
 from .hosts import Site, with_hosts
 from .records import Record, complete, live, release_id, rollback_target, same_content, unfinished
 
@@ -260,7 +259,7 @@ def whole(
         for address in planned["upstreams"][route["service"]].get(planned["colour"], [])
     ]
     # What can have the traffic again.
-    planned["back_probes"] = _probes(before, site) if before else []
+    planned["back_probes"] = probes(before, site.app) if before else []
     # The directory each colour runs from.
     planned["directories"] = {
         one["colour"]: f"{root}/releases/{one['content']}" for one in (before, planned) if one
@@ -270,17 +269,12 @@ def whole(
     return _with_hosts({**planned, "keep_warm": keep_warm}, before, site, root), nowhere
 
 
-def taken_up(
-    records: list[Record], site: Site, root: str, keep_warm: bool, phase: str | None = None
-) -> Release:
+def taken_up(records: list[Record], site: Site, root: str, keep_warm: bool) -> Release:
     """Return the release that is under way, else the live one with nothing to do, for whoever goes on with it.
 
-    `phase` is the one that is run alone; None is for whoever settles. Raises PlanError where there is no release, and
-    entry.NotYet where the phase may not begin on it.
+    Raises PlanError where there is neither. Whether a phase that is run alone may begin is `Known.see_phase`.
     """
     before, begun = live(records), unfinished(records)
-    if phase and (begun or before):
-        entry.see_alone(begun, before, phase)
     if begun is not None:
         return _with_hosts(
             {**begun, "needed": True, "alone": True, "keep_warm": keep_warm}, before, site, root
@@ -320,9 +314,9 @@ def _with_hosts(planned: Record, before: Record | None, site: Site, root: str) -
     return with_hosts(release, was, site, root)
 
 
-def _probes(before: Record, site: Site) -> list[dict[str, str]]:
-    """Return what is asked of the release that is live, before traffic goes back to it."""
-    release = complete(before, site.app, site.data)
+def probes(record: Record, app_hosts: list[str]) -> list[dict[str, str]]:
+    """Return what is asked of the release that is live, before traffic goes back to it: `address` and `path`."""
+    release = complete(record, app_hosts)
     return [
         {"address": address, "path": route["health"]}
         for route in release["routes"]

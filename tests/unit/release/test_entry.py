@@ -34,7 +34,8 @@ def test_alone_only_the_next_one_and_the_same_again(kind: str, passed: bool, at:
         return
     one = record(at, kind, **({"passed": at} if passed else {}))
     following = names[names.index(at) + 1 : names.index(at) + 2] if passed else []
-    assert [phase for phase in names[1:] if may(one, phase, "another run")] == [
+    # Of a rollback also not those that only a deploy has.
+    assert [phase for phase in phases.NAMES if may(one, phase, "another run") and phase != names[0]] == [
         phase for phase in names[1:] if phase == at or phase in following
     ]
 
@@ -97,3 +98,10 @@ def test_what_may_be_run_alone_are_phases_and_the_page_lists_them() -> None:
     page = (Path(__file__).parents[3] / "docs/recovery.md").read_text()
     table = page.split("| phase | does |")[1].split("\n\n")[0]
     assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == entry.ON_LIVE
+
+
+@pytest.mark.parametrize("name", entry.BESIDE)
+def test_beside_a_release_that_is_under_way_nothing_works_on_what_is_live(name: str) -> None:
+    entry.see_alone(None, record("finish", verdict="live"), name)
+    with pytest.raises(entry.NotYet, match="is under way, in phase build"):
+        entry.see_alone(record("build"), record("finish", verdict="live"), name)

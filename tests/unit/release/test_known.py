@@ -144,7 +144,42 @@ def test_hosts_that_were_rebuilt() -> None:
 
 
 def test_a_rollback_has_to_know_where_it_goes() -> None:
-    known().see_way_back("")
-    known().see_way_back(OLD["id"])
+    known().see_way_back("", "mine", 20)
+    known().see_way_back(OLD["id"], "mine", 20)
     with pytest.raises(ReleaseError, match="never live here"):
-        known().see_way_back("20261121T210000Z-typo")
+        known().see_way_back("20261121T210000Z-typo", "mine", 20)
+
+
+def test_a_rollback_takes_nothing_from_a_first_release_that_is_under_way() -> None:
+    begun = {**LIVE, "verdict": None, "live_from": None, "phase": "watch"}
+    lock = {"holder": {"token": "theirs", "owner": "ada"}, "age": 2.0}
+    with pytest.raises(Unknowable, match="there is none to go back to"):
+        Known({"edge1": view(begun, lock=lock)}, ["edge1"]).see_way_back("", "mine", 20)
+    # Its run has died: settling it is the rollback.
+    Known({"edge1": view(begun, lock={**lock, "age": 30.0})}, ["edge1"]).see_way_back("", "mine", 20)
+    Known({"edge1": view(begun)}, ["edge1"]).see_way_back("", "mine", 20)
+
+
+def test_a_record_without_an_end_that_is_older_than_what_is_live_is_not_taken_up_again() -> None:
+    """Its host was away while the others closed and later forgot it."""
+    forgotten = {
+        **OLD,
+        "id": "20261121T225900Z-away",
+        "verdict": None,
+        "live_until": None,
+        "generation": 1,
+        "phase": "switch",
+    }
+    seen = known(app1=view(forgotten, LIVE))
+    assert seen.unfinished is None and seen.live == LIVE and seen.lacking
+    assert next(one for one in seen.records if one["id"] == forgotten["id"])["verdict"] == "inconclusive"
+    assert known(app1=view({**forgotten, "generation": 3}, LIVE)).unfinished is not None
+
+
+def test_a_live_release_that_does_not_answer_is_left_for_what_the_edges_show_on_purpose() -> None:
+    turned = view(OLD, LIVE, edge="blue")
+    views = {"edge1": turned, "edge2": turned, "app1": view(OLD, LIVE)}
+    assert Known(views, ["edge1", "edge2"]).misdirected == ["edge1", "edge2"]
+    assert Known(views, ["edge1", "edge2"]).colour == "green"
+    given_up = Known(views, ["edge1", "edge2"], LIVE["id"])
+    assert (given_up.misdirected, given_up.colour) == ([], "blue")

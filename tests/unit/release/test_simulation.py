@@ -212,7 +212,8 @@ class Run:
                 watch = {first: self.world.hosts[first].watches.get(broken["id"])}
                 how = records.settlement(broken, {first: self.world.hosts[first].flag}, watch)
             self.at = str(broken.get("phase"))
-            if how == "complete":
+            silent = [edge for edge in self.world.edges if not self.world.good(edge)]
+            if how == "complete" and not silent:
                 yield from self.complete(broken)
             else:
                 yield from self.way_back(broken)
@@ -346,7 +347,8 @@ class Run:
             turned[edge] = world.turn(edge, old, self.mine, back_on_failure=world.rules.seen)
             yield
         told = {edge: {**one, "confirmed_ms": 0.0} for edge, one in turned.items()}
-        if back.trouble(old, turned if world.rules.seen else told, not phases.before_traffic(self.at)):
+        had_traffic = not phases.before_traffic(self.at)
+        if back.trouble(old, release["colour"], turned if world.rules.seen else told, had_traffic):
             raise Stopped("not every edge is back")
         world.enter("app1", self.mine)
         if release["colour"] != old:
