@@ -19,13 +19,14 @@ options:
       - V(read) changes nothing.
       - V(begun) writes the record of a release that starts, O(data) being its content, and makes the directories of the system.
       - V(fenced) takes the fence of the host for O(fence), which ends every run with a lower number here.
+      - V(held) fails where somebody else has the system by now: for what comes next, and is no module of ours.
       - V(phase) notes that the release has reached O(phase), where it may, and merges O(data).
       - V(noted) merges O(data), in whatever phase the release is.
       - V(passed) notes that O(phase), which was run alone, has passed.
       - V(closed) ends the release with O(verdict), and removes the oldest releases beyond O(keep) that nothing needs,
         with the images that only they had.
       - V(synced) writes those of O(records), what all hosts know together, of which this host has an older copy or none.
-    choices: [read, fenced, begun, phase, noted, passed, closed, synced]
+    choices: [read, fenced, held, begun, phase, noted, passed, closed, synced]
     default: read
     type: str
   release:
@@ -150,7 +151,17 @@ def main() -> None:
             "state": {
                 "type": "str",
                 "default": "read",
-                "choices": ["read", "fenced", "begun", "phase", "noted", "passed", "closed", "synced"],
+                "choices": [
+                    "read",
+                    "fenced",
+                    "held",
+                    "begun",
+                    "phase",
+                    "noted",
+                    "passed",
+                    "closed",
+                    "synced",
+                ],
             },
             "release": {"type": "str"},
             "phase": {"type": "str"},

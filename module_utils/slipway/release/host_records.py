@@ -29,7 +29,9 @@ def keep(
     result: dict[str, Any] = {"changed": False}
     if asked["state"] == "fenced" and not check:
         fence.take(asked["root"], asked["fence"])
-    elif asked["state"] not in ("read", "fenced"):
+    elif asked["state"] == "held" and not check:
+        fence.see(asked["fence"])
+    elif asked["state"] not in ("read", "fenced", "held"):
         to_write = _to_write(releases, asked)
         if not check:
             if asked["state"] in ("begun", "synced"):
