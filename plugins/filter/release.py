@@ -31,7 +31,7 @@ def release_edge_trouble(
     release: Mapping[str, Any],
     phase: str,
 ) -> str:
-    """Return why not every edge is back: `hostvars | release_edge_trouble(groups.edge, ansible_play_hosts, release_this, <phase>)`.
+    """Return why not every edge is back: `hostvars | release_edge_trouble(groups.edge, ansible_play_hosts, release_this, phase)`.
 
     Of a host that is not `here` any more nothing is known, whatever was seen of it earlier in the run.
     """
