@@ -77,17 +77,30 @@ def test_a_look_at_what_serves_that_fails_takes_nothing_down(reviews: System) ->
         one for one in reversed(reviews.records()) if one["verdict"] == "live" and not one.get("live_until")
     )
     described = f"/var/lib/slipway/reviews/releases/{live['content']}/colour.json"
-    on("app2", f"mv {described} {described}.away")
+    on("app2", f"cp {described} {described}.kept; echo '{{' > {described}")
     try:
         done = reviews.deploy("v1")
     finally:
-        on("app2", f"mv {described}.away {described}")
+        on("app2", f"mv {described}.kept {described}")
     assert done.code != 0
     assert "nothing was taken back" in done.output, done.output[-3000:]
     assert "live, NO-GO" in done.output, done.output[-3000:]
     assert {host: reviews.containers(host) for host in before} == before
     assert reviews.version() == "1.0.0"
     assert reviews.deploy("v1").code == 0
+
+
+def test_an_app_host_that_was_rebuilt_gets_a_release_though_nothing_has_changed(reviews: System) -> None:
+    ship(reviews, "v1")
+    live = next(
+        one for one in reversed(reviews.records()) if one["verdict"] == "live" and not one.get("live_until")
+    )
+    on("app2", "docker ps -aq | xargs -r docker rm -f; rm -rf /var/lib/slipway/reviews")
+    done = reviews.deploy("v1")
+    assert done.code == 0, done.output[-4000:]
+    assert reviews.records("app2")[-1]["why"] == [f"nothing of {live['id']} is left on app2"]
+    assert live["id"] in [one["id"] for one in reviews.records("app2")]
+    assert reviews.containers("app2") and reviews.version() == "1.0.0"
 
 
 def test_the_next_release_and_the_way_back_fail_no_request(reviews: System) -> None:

@@ -23,7 +23,7 @@ class Containers(TypedDict):
 class HostPlan(TypedDict):
     """What one host does in a release, decided by `release.hosts`; playbooks read it and decide nothing."""
 
-    leads: bool  # builds on the controller, is asked from, and asks the replicas: the first edge host
+    leads: bool  # the first edge: images are built on its behalf, and replicas are asked from it
     turns: bool  # is an edge
     dumps: bool  # dumps the database now
     database: bool  # has the database looked at and indexed from here
@@ -104,7 +104,7 @@ class Release(TypedDict, total=False):
     started_at: str
     phase: str  # the one that was begun last
     passed: str  # the last one that was run alone and passed
-    run: str  # token of the run that began it
+    run: str  # token of the run that noted the phase
     generation: int  # number of the run that began the release
     written: int  # number of the run that wrote this
     verdict: str | None
