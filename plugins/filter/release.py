@@ -27,16 +27,19 @@ def release_reason(hostvars: Mapping[str, Any], hosts: Iterable[str], phase: str
 def release_edge_trouble(
     hostvars: Mapping[str, Any],
     edges: Iterable[str],
-    here: Iterable[str],
+    hosts: Iterable[str],
     release: Mapping[str, Any],
     phase: str,
 ) -> str:
-    """Return why not every edge is back: `hostvars | release_edge_trouble(groups.edge, ansible_play_hosts, release_this, phase)`.
+    """Return why not every edge is back: `hostvars | release_edge_trouble(groups.edge, ansible_play_hosts_all, release_this, phase)`.
 
-    Of a host that is not `here` any more nothing is known, whatever was seen of it earlier in the run.
+    In a rescue each host that got there has noted its failure (`release_failure`, empty where it only stopped with the
+    others). Of one that has not, nothing is known now, whatever was seen of it earlier in the run.
     """
-    reached = set(here)
-    turned = {host: hostvars[host].get("release_edge") if host in reached else None for host in edges}
+    noted = {host for host in hosts if "release_failure" in hostvars[host]}
+    turned = {
+        host: hostvars[host].get("release_edge") if not noted or host in noted else None for host in edges
+    }
     had_traffic = phase not in release["before_traffic"]
     return str(trouble(release["previous_colour"], release["colour"], turned, had_traffic))
 
