@@ -31,8 +31,9 @@ def release_edge_trouble(
     release: Mapping[str, Any],
     phase: str,
 ) -> str:
-    """Return why not every edge is back: `hostvars | release_edge_trouble(groups.edge, ansible_play_hosts_all, release_this, phase)`.
+    """Return why not every edge is back.
 
+    `hostvars | release_edge_trouble(groups.edge, ansible_play_hosts_all, release_this, phase)`.
     In a rescue each host that got there has noted its failure (`release_failure`, empty where it only stopped with the
     others). Of one that has not, nothing is known now, whatever was seen of it earlier in the run.
     """
