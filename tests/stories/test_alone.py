@@ -7,8 +7,9 @@ import signal
 import subprocess
 import time
 
+import pytest
 from ansible.module_utils.slipway.model import phases
-from conftest import System, on, ship, traffic, until
+from conftest import ALL_VARIANTS, System, on, ship, traffic, until
 
 
 def killed(system: System, headline: str, **variables: object) -> None:
@@ -46,6 +47,7 @@ def test_a_release_that_was_killed_goes_on_by_hand_from_where_it_was_and_from_no
     assert refused.code != 0 and "No release is under way" in refused.output, refused.output[-3000:]
 
 
+@pytest.mark.skipif(not ALL_VARIANTS, reason="make test-all")
 def test_a_rollback_that_can_not_go_where_it_is_told_takes_nothing_from_a_watch(reviews: System) -> None:
     ship(reviews, "v1")
     run = reviews.start("deploy.yml", app_version="v2", watch_seconds=20)

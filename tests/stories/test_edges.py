@@ -49,6 +49,7 @@ def both(reviews: System, tmp_path: Path) -> System:
     return system
 
 
+@pytest.mark.skipif(not ALL_VARIANTS, reason="make test-all")
 def test_an_edge_that_points_elsewhere_is_put_right_though_there_is_nothing_to_ship(both: System) -> None:
     colour = on("edge1", f"ls {FLAGS} | sort -r | head -1").strip()
     wrong = {"blue": "green", "green": "blue"}[colour]
