@@ -463,6 +463,26 @@ class Fleet(RuleBasedStateMachine):
         self.world.asleep.add(run.token)
         self.phase_alone(phase)
 
+    @rule(at=st.sampled_from(STATES), steps=st.integers(0, 3))
+    def is_suspended_while_another_ships(self, at: str, steps: int) -> None:
+        run, identifier = self.begin()
+        going = run.deploy(identifier)
+        self.until(going, after(run, at, steps))
+        self.world.asleep.add(run.token)
+        other_run, another = self.begin()
+        self.until(other_run.deploy(another), lambda: False)
+        self.world.asleep.add(other_run.token)
+        self.wakes((run, going))
+
+    @rule(event=st.sampled_from(EVENTS))
+    def something_happens_just_before_the_end(self, event: str) -> None:
+        run, identifier = self.begin()
+        going = run.deploy(identifier)
+        ended = self.until(going, after(run, "finish", 0))
+        self.happens(event, identifier)
+        _ = ended or self.until(going, lambda: False)
+        self.world.asleep.add(run.token)
+
     @rule(phase=st.sampled_from(STATES))
     def phase_alone(self, phase: str) -> None:
         run, _ = self.begin()
