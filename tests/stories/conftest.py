@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,6 +173,14 @@ def until(process: subprocess.Popen[str], headline: str) -> str:
         if line.startswith(headline):
             return seen
     raise AssertionError(f"the run ended before {headline!r}:\n{seen[-4000:]}")
+
+
+def wait_for(what: str, seconds: float, seen: Callable[[], bool]) -> None:
+    """Wait until `seen`, at most for `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not seen():
+        assert time.monotonic() < deadline, f"not seen within {seconds} s: {what}"
+        time.sleep(0.5)
 
 
 def on(host: str, script: str, check: bool = True) -> str:

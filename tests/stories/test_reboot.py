@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import ALL_VARIANTS, FLEET, System, on, ship, until
+from conftest import ALL_VARIANTS, FLEET, System, on, ship, until, wait_for
 
 HOSTS = ("edge1", "app1", "app2", "data1")
 CUTS = [("switch", HOSTS)]
@@ -19,13 +19,6 @@ if ALL_VARIANTS:
         ("watch", ("edge1",)),
         ("watch", ("app2",)),
     ]
-
-
-def wait_for(what: str, seconds: float, seen: object) -> None:
-    deadline = time.monotonic() + seconds
-    while not seen():  # type: ignore[operator]
-        assert time.monotonic() < deadline, what
-        time.sleep(0.5)
 
 
 def test_an_app_host_whose_address_comes_late_at_boot_serves_again_by_itself(reviews: System) -> None:
