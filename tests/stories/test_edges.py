@@ -90,7 +90,6 @@ def test_a_watch_that_fails_on_the_second_edge_fails_the_release_though_the_firs
 
 def test_a_first_edge_that_was_rebuilt_learns_what_is_live_and_loses_nothing(both: System) -> None:
     before = live(both, "edge2")
-    backups = on("data1", "ls /var/lib/slipway/reviews/backups | wc -l")
     on("edge1", "rm -rf /var/lib/slipway/reviews")
     done = both.deploy("v2")
     assert done.code == 0, done.output[-4000:]
@@ -100,7 +99,7 @@ def test_a_first_edge_that_was_rebuilt_learns_what_is_live_and_loses_nothing(bot
     assert new["previous"] == before[0] and new["kind"] == "deploy"
     assert live(both, "edge1") == live(both, "edge2") == live(both, "app1") == [new["id"]]
     assert before[0] in [one["id"] for one in both.records("edge1")]
-    assert int(on("data1", "ls /var/lib/slipway/reviews/backups | wc -l")) > int(backups)
+    assert new["id"] in on("data1", "ls /var/lib/slipway/reviews/backups")
 
 
 @pytest.mark.skipif(not ALL_VARIANTS, reason="make test-all")
