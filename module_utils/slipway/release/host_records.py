@@ -125,17 +125,28 @@ def _watches(releases: core.Releases) -> dict[str, str]:
 
 
 def _traces(name: str, run: Run, find: Callable[[str], str | None]) -> list[str]:
-    """Return the containers and volumes of the system here, as Compose labels them."""
+    """Return the containers and volumes of the system here, as Compose labels them.
+
+    Raises ReleaseError where the engine does not answer: what is there is not known then, which is not nothing.
+    """
     if not find("docker"):
         return []
+
+    def listed(*command: str) -> list[str]:
+        code, output, error = run(["docker", *command])
+        if code:
+            raise core.ReleaseError(
+                f"No record of {name} is here, and what is left of it can't be seen: {error.strip()}\n"
+                "Have the engine answer: systemctl start docker"
+            )
+        return output.split()
+
     # Volumes are made by slipway itself, so that they belong to the system and to no colour (compose/override.py).
-    labelled = ["--filter", f"label=slipway.system={name}", "--format", "{{.Name}}"]
-    _code, output, _error = run(["docker", "volume", "ls", *labelled])
-    found = [f"volume {one}" for one in output.split()]
-    for project in (name, *(f"{name}-{colour}" for colour in COLOURS)):
-        mine = ["--filter", f"label=com.docker.compose.project={project}", "--format"]
-        listed = (["container", "ls", "--all", *mine, "{{.Names}}"], ["volume", "ls", *mine, "{{.Name}}"])
-        for what in listed:
-            _code, output, _error = run(["docker", *what])
-            found += [f"{what[0]} {one}" for one in output.split()]
-    return found
+    labels = [f"slipway.system={name}"]
+    labels += [f"com.docker.compose.project={one}" for one in (name, *(f"{name}-{c}" for c in COLOURS))]
+    containers, volumes = [], []
+    for label in labels:
+        mine = ("--filter", f"label={label}", "--format")
+        containers += listed("container", "ls", "--all", *mine, "{{.Names}}")
+        volumes += listed("volume", "ls", *mine, "{{.Name}}")
+    return [f"container {one}" for one in containers] + [f"volume {one}" for one in volumes]

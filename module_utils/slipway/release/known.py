@@ -145,9 +145,15 @@ class Known:
     def see_enough(self, declared_lost: Collection[str] = (), start_over: bool = False) -> None:
         """Raise Unknowable where these hosts can't know what is live.
 
-        Either most of the hosts on record are missing and not `declared_lost`; or there is no record at all, though a host
-        has containers or volumes of the system (`start_over` says that this is meant); or a record is damaged everywhere.
+        Either an edge of the inventory was not asked; or most of the hosts on record are missing and not `declared_lost`; or
+        there is no record at all, though a host has containers or volumes of the system (`start_over` says that this is
+        meant); or a record is damaged everywhere.
         """
+        if silent := [host for host in self.edge if host not in self.views]:
+            raise Unknowable(
+                f"{', '.join(silent)} is in group edge and was not asked (--limit?): what it points at, and what its watch has"
+                " come to, decides as well. Nothing was touched. Run it on all hosts, or take the edge out of the inventory."
+            )
         newest = max(self.records, key=order, default=None)
         members = (newest or {}).get("members", [])
         missing = [host for host in members if host not in self.views and host not in declared_lost]

@@ -142,7 +142,7 @@ def order(record: Record) -> tuple[int, str]:
     return record.get("generation", 0), str(record["id"])
 
 
-def age(record: Record) -> tuple[int, bool, bool, int]:
+def age(record: Record) -> tuple[int, bool, bool, int, bool]:
     """Return what tells two copies of one record apart: the higher one was written later."""
     at = record.get("phase")
     return (
@@ -150,6 +150,7 @@ def age(record: Record) -> tuple[int, bool, bool, int]:
         bool(record.get("verdict")),
         bool(record.get("live_until")),
         phases.NAMES.index(at) if at in phases.NAMES else -1,
+        bool(at) and record.get("passed") == at,
     )
 
 

@@ -80,6 +80,15 @@ def test_a_phase_that_comes_too_early_is_refused_and_noted_nowhere(begun: Path) 
     assert records.Releases(begun).read(NAME)["phase"] == "prepare"
 
 
+def test_an_engine_that_does_not_answer_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    asked = {"root": str(tmp_path / "shop"), "state": "read", "fence": None}
+    down = (1, "", "Cannot connect to the Docker daemon")
+    with pytest.raises(
+        records.ReleaseError, match=r"Cannot connect to the Docker daemon.*\n.*systemctl start docker"
+    ):
+        host_records.keep(asked, lambda _: down, lambda _: "/usr/bin/docker")
+
+
 def test_what_is_left_without_a_record_is_seen(tmp_path: Path) -> None:
     listed = {"container": "shop-blue-web-1\n", "volume": "shop_db\n"}
 

@@ -84,6 +84,15 @@ def test_a_minority_can_not_know_what_is_live() -> None:
     Known({"edge1": view(LIVE), "app1": view()}, ["edge1"]).see_enough()
 
 
+def test_an_edge_that_was_not_asked_is_not_taken_to_agree() -> None:
+    """As with --limit: the watch may have failed there."""
+    for edges, silent in ((["edge1", "edge9"], "edge9"), (["edge9"], "edge9")):
+        with pytest.raises(Unknowable, match=f"{silent} is in group edge and was not asked"):
+            Known({"edge1": view(LIVE, edge="green"), "app1": view(LIVE)}, edges).see_enough(
+                ["edge2", "data1"]
+            )
+
+
 def test_a_first_release_is_refused_where_something_is_left_without_a_record() -> None:
     traces = ["container shop-blue-web-1", "volume shop_db"]
     with pytest.raises(Unknowable, match=r"app1: container shop-blue-web-1, volume shop_db") as refused:

@@ -77,6 +77,14 @@ def test_what_hosts_know_together_is_the_copy_written_last_and_clocks_do_not_mat
     assert core.unfinished([third, record(8, generation=3)]) == third
 
 
+def test_of_two_copies_the_one_that_knows_that_the_phase_has_passed_was_written_later() -> None:
+    begun = record(1, written=3, phase="start")
+    passed = {**begun, "passed": "start"}
+    assert core.union([[begun], [passed]]) == core.union([[passed], [begun]]) == [passed]
+    # Not one that has passed an earlier phase and knows nothing of this one.
+    assert core.age({**begun, "passed": "index"}) < core.age(passed)
+
+
 def test_of_two_that_are_live_both_are_ended_by_the_next() -> None:
     records = [went_live(1), went_live(2), record(3)]
     changed = core.closed(records, record(3)["id"], "live", None, "x")
